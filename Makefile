@@ -1,0 +1,71 @@
+# Everything runs in the environment .venv, which each target makes first if it must; README.md has the
+# same as plain commands. `make PYTHON=python3.12 book` chooses the Python that .venv is made with.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+HTML := book/_build/html
+heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help book test pages lab serve clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make book    execute the notebooks and build the book into $(HTML)'
+	@echo 'make test    check everything: style, package, claims, notebooks'
+	@echo 'make pages   open every page of the book in Chromium and check it'
+	@echo 'make lab     open the book in JupyterLab'
+	@echo 'make serve   serve the built book at http://localhost:8000'
+	@echo 'make clean   remove all that these commands have made'
+
+# An environment is made anew, not mended, so that nothing is left in it that is no longer asked for.
+.venv/requirements: requirements.txt
+	$(call heading,Making the environment .venv)
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and $(PYTHON) is {v}: make PYTHON=…")'
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv/package: .venv/requirements pyproject.toml
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+book/_assets/node_modules/installed: .venv/requirements book/_assets/package.json book/_assets/package-lock.json
+	$(call heading,Installing what the pages load)
+	cd book/_assets && npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+# The outputs of a notebook are kept as long as its code and everything listed here stay as they are. The
+# pages themselves are made anew each time: it takes seconds, and no deleted page lingers.
+book: .venv/package book/_assets/node_modules/installed
+	$(call heading,Building the book)
+	@mkdir -p book/_build
+	@find gan_theory requirements.txt .venv/pyvenv.cfg -type f ! -name '*.pyc' -exec cksum {} + | sort > book/_build/new
+	@cmp -s book/_build/new book/_build/executed_with || rm -rf book/_build/.jupyter_cache
+	@mv book/_build/new book/_build/executed_with
+	@rm -rf $(HTML) book/_build/.doctrees book/_build/jupyter_execute
+	jupyter-book build book -W -n --keep-going -q
+
+test: .venv/package
+	$(call heading,Style)
+	ruff check
+	ruff format --check
+	$(call heading,The package and the rules of the notebooks)
+	pytest --ignore=tests/book
+	$(call heading,The notebooks and the numbers they print)
+	pytest --nbval-lax --nbval-current-env book
+
+pages: book
+	$(call heading,The pages in Chromium)
+	pytest tests/book
+
+lab: .venv/package
+	jupyter lab --notebook-dir=book
+
+serve: book
+	@echo 'The book: http://localhost:8000 (Ctrl-C stops)'
+	@python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
+
+clean:
+	rm -rf .venv book/_build book/_assets/node_modules .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

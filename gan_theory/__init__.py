@@ -1,0 +1,1 @@
+"""The Adversarial Game: the theory of generative adversarial networks, computed and checked."""

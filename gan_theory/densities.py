@@ -1,0 +1,310 @@
+r"""The density of G(z): what `torch.distributions` lacks.
+
+`torch.distributions.TransformedDistribution` wants a bijection whose inverse is known. A generator is no such
+thing: it may fold, stretch and saturate, and nobody knows its inverse. In one dimension the density is still
+within reach, branch by branch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from gan_theory.distributions import Density, as_density
+
+_GRID = 4096  # cells, the finer where the prior has more structure, on which the branches of G are looked for
+_STEPS = 160  # of alternating Newton and bisection over the floats; the latter alone needs 64
+_FARTHER = 8.0 ** torch.arange(12, dtype=torch.float64)
+_KNOTS = 64  # from which quadrature starts
+_NEGLIGIBLE_MASS = 1e-30  # of a branch that only adds to others
+_FLAT_MASS = 1e-12  # prior mass on which G may be constant without being refused
+_INTEGER_MIN = torch.iinfo(torch.int64).min
+
+
+class Pushforward(Distribution):
+    r"""The distribution of x = G(z) for z from a prior, on the real line.
+
+    .. math:: p_g(x) = \sum_{z : G(z) = x} \frac{p_z(z)}{|G'(z)|}
+
+    The sum runs over every branch of the inverse, found numerically between the points where G turns. Where
+    G' vanishes at a single point, the density is infinite there and integrable; next to such an x (unless it
+    is 0) float64 runs out of digits, and a divergence is good to 1e-9 only; an error where not even that.
+
+    Args:
+        prior: one-dimensional, unbatched, continuous distribution of z, supported on an interval.
+        G: elementwise and piecewise smooth, a tensor (n, 1) of z to a tensor (n, 1) of x: a function such as
+            `torch.sin`, or a network with one input and one output. A module is evaluated in float64. The
+            branches are those of G as it is now: after a training step, make a new distribution.
+
+    Raises:
+        TypeError: if the prior is not a distribution, or G not callable.
+        ValueError: if the prior is not as above; if G is not elementwise, or not finite, on the prior's
+            support; or if G(z) has no density, because G is constant on a set of positive prior mass.
+
+    Source:
+        The area formula in one dimension; Evans and Gariepy 2015, Theorem 3.9.
+
+    >>> square = Pushforward(torch.distributions.Normal(0.0, 1.0), torch.square)
+    >>> chi2 = torch.distributions.Chi2(torch.tensor(1.0, dtype=torch.float64))
+    >>> x = torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
+    >>> torch.allclose(square.log_prob(x), chi2.log_prob(x), rtol=1e-12)
+    True
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+
+    def __init__(self, prior: Distribution, G: Callable[[Tensor], Tensor]) -> None:
+        self.prior, self.G = prior, G
+        self._prior = as_density(prior, "prior")
+        if len(self._prior.support) != 1:
+            raise ValueError(f"prior must be supported on one interval, got {prior!r}")
+        if not callable(G):
+            raise TypeError(f"G must be callable, got {type(G).__name__}")
+        super().__init__(validate_args=False)
+        with torch.no_grad():
+            self._find_branches()
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The hull of the images of all branches."""
+        ends = [end for image in self.density().support for end in image]
+        return constraints.interval(min(ends), max(ends))
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Independent draws G(z) of the given shape, float64, without a gradient."""
+        with torch.no_grad():
+            z = self.prior.sample(torch.Size(sample_shape))
+            return self._generate(z.double().reshape(-1)).reshape(z.shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        r"""The log density :math:`\log p_g(x)`, summed over the branches in log space.
+
+        Args:
+            x: points of any shape.
+
+        Returns:
+            log p_g(x), float64, of the shape of x, in nats; -inf where no z leads, +inf at a critical value.
+            Differentiable in x and in the parameters of G and of the prior.
+
+        Raises:
+            RuntimeError: if G has changed since the distribution was made.
+        """
+        probes = self._generate(self._z[:: _GRID // 8])
+        if not torch.equal(probes.detach(), self._x[:: _GRID // 8]):
+            raise RuntimeError("G has changed since this Pushforward was made: make a new one")
+        flat = x.double().reshape(-1)
+        wanted = torch.is_grad_enabled() and (probes.requires_grad or flat.requires_grad)
+        branch, cell, target = self._cells(flat.detach())
+        terms = torch.full((len(self._branches), len(flat)), -math.inf, dtype=torch.float64)
+        if len(target):
+            root = self._invert(flat.detach()[target], cell)
+            terms = terms.index_put((branch, target), self._log_prob_at(root, flat[target], cell, wanted))
+        singular, somewhere = (terms == math.inf).any(0), (terms > -math.inf).any(0)
+        plain = somewhere & ~singular
+        total = terms.where(plain, 0.0).logsumexp(0)
+        return torch.where(plain, total, torch.where(singular, math.inf, -math.inf)).reshape(x.shape)
+
+    def density(self) -> Density:
+        """What quadrature must know: the branches' images as support, critical values as singular points."""
+        turning = self._generate(self._critical)
+        at_ends = self._generate(torch.stack([end.nan_to_num() for end in self._prior.support[0]]))
+        support = []
+        for first, last in self._branches:
+            image = []
+            for i, outwards in ((first, -1), (last, 1)):
+                prior_end = self._prior.support[0][(1 + outwards) // 2]
+                critical = torch.where(self._critical == self._z[i])[0]
+                if len(critical):
+                    image.append(turning[critical[0]])
+                elif torch.isfinite(prior_end):
+                    image.append(at_ends[(1 + outwards) // 2])
+                else:
+                    image.append(self._limit(i, outwards))
+            support.append((torch.minimum(*image), torch.maximum(*image)))
+        singular = [*turning, *(end for image in support for end in image if torch.isfinite(end))]
+        return Density(
+            self.log_prob, support, self._x[:: len(self._x) // _KNOTS].numpy(), singular, has_tails=True
+        )
+
+    def _limit(self, i: int, outwards: int) -> Tensor:
+        """Where G tends on an outer branch: its last steps, to points ever farther off, shrink or do not."""
+        last, step = self._x[i], (self._x[i] - self._x[i - outwards])
+        shrinks = step.abs() < (self._x[i - outwards] - self._x[i - 2 * outwards]).abs() / 2
+        return torch.where(shrinks | (step == 0), last, step.sign() * math.inf)
+
+    def _generate(self, z: Tensor) -> Tensor:
+        """G on a float64 tensor (n,), a module's parameters taken in float64."""
+        column = z.unsqueeze(1)
+        if isinstance(self.G, torch.nn.Module):
+            state = {**dict(self.G.named_parameters()), **dict(self.G.named_buffers())}
+            double = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
+            x = torch.func.functional_call(self.G, double, (column,))
+        else:
+            x = self.G(column)
+        if not isinstance(x, Tensor) or x.shape != column.shape:
+            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(
+                f"G must map a tensor of shape (n, 1) to one of the same shape, got {got} for n = {len(z)}"
+            )
+        return x.double().squeeze(1)
+
+    def _generate_with_slope(self, z: Tensor, wanted: bool = False) -> tuple[Tensor, Tensor]:
+        """G(z) and G'(z), (n,) each; attached to z and to the parameters of G where that is wanted."""
+        with torch.enable_grad():
+            z = z if z.requires_grad else z.detach().requires_grad_()
+            x = self._generate(z)
+            if not x.requires_grad:  # G is piecewise constant, or leaves autograd
+                return x, torch.zeros_like(x)
+            (slope,) = torch.autograd.grad(x.sum(), z, create_graph=wanted, materialize_grads=True)
+        return (x, slope) if wanted else (x.detach(), slope)
+
+    def _find_branches(self) -> None:
+        """Cut the support of the prior where G turns or stands still, by its slope on a grid."""
+        z = self._grid()
+        x, slope = self._generate_with_slope(z)
+        some = torch.arange(len(z) - 1, -1, -7)
+        if not torch.allclose(self._generate(z[some]), x[some], rtol=1e-9, atol=1e-12):
+            raise ValueError("G must be elementwise: G at one z must not depend on the other z")
+        mass = (self._prior.log_prob(z).exp()[1:] + self._prior.log_prob(z).exp()[:-1]) / 2 * z.diff()
+        atom = (slope[1:] == 0) & (slope[:-1] == 0)
+        held = mass[atom].sum().item()
+        if held > _FLAT_MASS:
+            at_z, at_x = z[:-1][atom][0].item(), x[:-1][atom][0].item()
+            raise ValueError(
+                f"G(z) must have a density, but its slope is 0 on a set of prior mass {held:.3g}, near z = "
+                f"{at_z:.4g}, G(z) = {at_x:.4g}: there is an atom, or something that autograd cannot follow"
+            )
+        before, here, after = slope[:-2], slope[1:-1], slope[2:]
+        stands = torch.where((here == 0) & (before != 0) & (after != 0))[0] + 1
+        turns = torch.where(slope[:-1] * slope[1:] < 0)[0]
+        least = (here.abs() < before.abs()) & (here.abs() < after.abs()) & (here != 0)
+        dips = torch.where(least & (before * after > 0))[0] + 1
+        turning = self._narrow(z[turns], z[turns + 1], self._on_the_same_side)
+        standing = self._narrow(z[dips - 1], z[dips + 1], self._falls_towards_zero)
+        standing = standing[self._generate_with_slope(standing)[1].abs() < 1e-9 * slope.abs().median()]
+        self._critical = torch.cat((z[stands], turning, standing)).unique()
+        self._z = torch.cat((z, self._critical)).unique()
+        self._x, self._slope = self._generate_with_slope(self._z)
+        breaks = torch.isin(self._z, self._critical)
+        breaks[0] = breaks[-1] = True
+        branches = list(pairwise(torch.where(breaks)[0].tolist()))
+        self._branches = [b for b in branches if not self._is_negligible(b, branches)]
+
+    def _is_negligible(self, branch: tuple[int, int], branches: list[tuple[int, int]]) -> bool:
+        """Whether a branch has next to no prior mass, and adds it where another one has much more."""
+        mass, low, high = zip(*(self._mass_and_image(b) for b in (branch, *branches)), strict=True)
+        return mass[0] < _NEGLIGIBLE_MASS and any(
+            m > 0.01 and a <= low[0] and high[0] <= b
+            for m, a, b in zip(mass[1:], low[1:], high[1:], strict=True)
+        )
+
+    def _mass_and_image(self, branch: tuple[int, int]) -> tuple[float, float, float]:
+        z, x = (v[branch[0] : branch[1] + 1] for v in (self._z, self._x))
+        mass = torch.trapezoid(self._prior.log_prob(z).exp(), z)
+        return float(mass), float(x.min()), float(x.max())
+
+    def _grid(self) -> Tensor:
+        """Points z, ascending: fine where the prior has structure, geometric beyond as long as G goes on."""
+        low, high = (end.item() for end in self._prior.support[0])
+        edges = np.unique(np.r_[[end for end in (low, high) if math.isfinite(end)], self._prior.knots])
+        edges = edges[(edges >= low) & (edges <= high)]
+        pieces = -(-_GRID // (len(edges) - 1))
+        inner = np.interp(np.arange((len(edges) - 1) * pieces + 1) / pieces, np.arange(len(edges)), edges)
+        z = torch.from_numpy(np.unique(inner))
+        x = self._generate(z)
+        finite = torch.isfinite(x)
+        lost = ~finite & (self._prior.log_prob(z) > math.log(_FLAT_MASS))
+        if lost.any():
+            at_z, at_x = z[lost][0].item(), x[lost][0].item()
+            raise ValueError(f"G must be finite on the support of the prior, got {at_x} at z = {at_z:.6g}")
+        z = z[finite]
+        for end, at in ((low, 0), (high, -1)):
+            if math.isinf(end):
+                beyond = z[at] + math.copysign(1.0, end) * (z[-1] - z[0]) * _FARTHER
+                values, slopes = self._generate_with_slope(beyond)
+                goes_on = (
+                    torch.isfinite(values)
+                    & (slopes.sign() == self._generate_with_slope(z[[at]])[1].sign())
+                    & (slopes != 0)
+                )
+                z = torch.cat((z, beyond[goes_on.long().cumprod(0).bool()])).unique()
+        return z
+
+    def _cells(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where G(z) = x: branches, cells (between z[cell] and z[cell + 1]) and indices of x, (k,) each."""
+        found = []
+        for i, (first, last) in enumerate(self._branches):
+            values = self._x[first : last + 1]
+            rising = bool(values[-1] > values[0])
+            values = values if rising else values.flip(0)
+            inside = torch.where((x >= values[0]) & (x <= values[-1]))[0]
+            step = torch.searchsorted(values.cummax(0).values, x[inside]).clamp(1, last - first) - 1
+            found.append((torch.full_like(inside, i), first + step if rising else last - 1 - step, inside))
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _invert(self, x: Tensor, cell: Tensor) -> Tensor:
+        """The z in a cell with G(z) = x, (n,): bracketed Newton, from a power law through the cell's ends."""
+        a, b, at_a, at_b = self._z[cell], self._z[cell + 1], self._x[cell], self._x[cell + 1]
+        flat = (
+            self._slope[cell].abs() < self._slope[cell + 1].abs()
+        )  # at a, where G - G(a) may go like a power
+        origin, other = torch.where(flat, a, b), torch.where(flat, b, a)
+        rise = torch.where(flat, at_b - at_a, at_a - at_b)
+        steepness = torch.where(flat, self._slope[cell + 1], self._slope[cell])
+        power = (steepness * (other - origin) / rise).nan_to_num(1.0).clamp(1.0, 16.0)
+        part = ((x - torch.where(flat, at_a, at_b)) / rise).nan_to_num(0.5).clamp(0.0, 1.0)
+        z = origin + (other - origin) * part ** (1 / power)
+        low, high = torch.where(at_a < at_b, a, b), torch.where(at_a < at_b, b, a)
+        for step in range(_STEPS):
+            value, slope = self._generate_with_slope(z)
+            low, high = torch.where(value < x, z, low), torch.where(value < x, high, z)
+            newton = z - (value - x) / slope
+            settled = (value == x) | ((newton - z).abs() <= 1e-13 * z.abs())
+            between = (newton - low) * (newton - high) < 0
+            following = torch.where(between & (step % 4 < 3), newton, _middle(low, high))
+            settled |= (following == low) | (following == high)
+            z = torch.where(settled, z, following)
+            if settled.all():
+                break
+        return z
+
+    def _log_prob_at(self, root: Tensor, x: Tensor, cell: Tensor, wanted: bool) -> Tensor:
+        """Log p_z(z) - log |G'(z)| at the roots z; -inf where G jumps over x."""
+        value, slope = self._generate_with_slope(root, wanted)
+        reached = (value - x).detach().abs() <= 1e-9 * (
+            (self._x[cell + 1] - self._x[cell]).abs() + x.detach().abs()
+        )
+        if wanted:  # a Newton step leaves the root where it is, and gives it the derivatives of the inverse
+            root = root + torch.where(slope == 0, 0.0, (x - value) / slope.where(slope != 0, 1.0).detach())
+            _, slope = self._generate_with_slope(root, wanted)
+        at_root = self._prior.log_prob(root) - slope.where(slope != 0, 1.0).abs().log()
+        return torch.where(slope == 0, math.inf, at_root).where(reached, -math.inf)
+
+    def _narrow(self, low: Tensor, high: Tensor, rises: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Bisection over the floats: `rises(z, low)` says whether what is sought lies above z."""
+        start = low
+        for _ in range(64):
+            middle = _middle(low, high)
+            above = rises(middle, start)
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        return high
+
+    def _on_the_same_side(self, z: Tensor, start: Tensor) -> Tensor:
+        return self._generate_with_slope(z)[1] * self._generate_with_slope(start)[1] > 0
+
+    def _falls_towards_zero(self, z: Tensor, start: Tensor) -> Tensor:
+        nudge = (z.abs() + (z - start).abs()) * 1e-7
+        sizes = [self._generate_with_slope(at)[1].abs() for at in (z - nudge, z + nudge)]
+        return sizes[1] < sizes[0]
+
+
+def _middle(low: Tensor, high: Tensor) -> Tensor:
+    """The float64 half way between two others in the order of floats, so that 64 halvings reach any float."""
+    a, b = (torch.where(i < 0, _INTEGER_MIN - i, i) for i in (low.view(torch.int64), high.view(torch.int64)))
+    middle = (a >> 1) + (b >> 1) + (a & b & 1)
+    return torch.where(middle < 0, _INTEGER_MIN - middle, middle).view(torch.float64)

@@ -1,0 +1,280 @@
+r"""Divergences between one-dimensional distributions, in nats, exact in the tails.
+
+Each is one formula in :math:`\log p` and :math:`\log q`, integrated for two `torch.distributions`, summed for
+two probability vectors, and written so that nothing cancels or overflows.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.functional import logsigmoid
+
+from gan_theory.distributions import as_density, log_ratio, weigh
+from gan_theory.quadrature import Panels, integrate
+
+_LOG_2 = math.log(2)
+_SAME = 1e-13  # log-densities closer than this are told apart by rounding alone
+_LARGEST_LOG = 690.0  # exp of it is still a float64
+
+
+def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
+    r"""The Kullback-Leibler divergence of p from q.
+
+    .. math:: \mathrm{KL}(p \,\|\, q) = \int p(x) \log \frac{p(x)}{q(x)} \, dx
+
+    It is infinite where p puts mass, however little, outside the support of q, and where the tails of p are
+    too heavy for those of q, as a Student t with at most two degrees of freedom against a normal.
+
+    Args:
+        p: one-dimensional, unbatched, continuous distribution, or a probability vector (k,).
+        q: the same kind as p.
+
+    Returns:
+        0-d float64 tensor in [0, inf], in nats.
+
+    Raises:
+        TypeError: if p or q is neither, or they are of two kinds.
+        ValueError: if p or q is batched, discrete, of unknown place and scale, or no probability vector.
+        ArithmeticError: if quadrature cannot decide the integral.
+
+    Source:
+        Kullback and Leibler 1951, eq. (2.4).
+
+    >>> from torch.distributions import Normal
+    >>> round(kl_divergence(Normal(1.0, 1.0), Normal(0.0, 1.0)).item(), 12)
+    0.5
+    """
+    total = _total(_kl_integrand, p, q)
+    if isinstance(
+        p, Tensor
+    ):  # the integrand's - p + q sums to zero for distributions, only nearly so for vectors
+        total = total + p.double().sum() - q.double().sum()
+    return total.clamp(min=0.0)
+
+
+def _kl_integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """P log(p/q) - p + q: it integrates to the divergence too, and is nowhere negative."""
+    p, q = log_p.exp(), log_q.exp()
+    both = torch.isfinite(log_p) & torch.isfinite(log_q)
+    r = log_p.where(both, 0.0) - log_q.where(both, 0.0)
+    near = p * (r + torch.expm1(-r.clamp(min=-1.0)))  # the same, where p and q nearly cancel
+    outside = torch.where(log_q == -math.inf, math.inf, q)  # of q's support, else of p's
+    outside = outside.where((log_p > -math.inf) | (log_q > -math.inf), 0.0)
+    return torch.where(both, torch.where(r > -1, near, p * r - p + q), outside)
+
+
+def js_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
+    r"""The Jensen-Shannon divergence of p and q.
+
+    .. math:: \mathrm{JSD}(p, q) = \tfrac12 \mathrm{KL}(p \,\|\, m) + \tfrac12 \mathrm{KL}(q \,\|\, m),
+              \qquad m = \tfrac12 (p + q)
+
+    Symmetric; 0 only if p = q, and log 2 only if p and q live on disjoint sets.
+
+    Args:
+        p: one-dimensional, unbatched, continuous distribution, or a probability vector (k,).
+        q: the same kind as p.
+
+    Returns:
+        0-d float64 tensor in [0, log 2], in nats.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: as `kl_divergence`.
+
+    Source:
+        Lin 1991, eq. (4.1), with equal weights.
+
+    >>> js_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])).item() == math.log(2)
+    True
+    """
+
+    # With r = log p/q: log p/m = log 2 + log sigmoid(r), and log q/m = log 2 + log sigmoid(-r).
+    def integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
+        r = log_ratio(log_p, log_q)
+        p_part = weigh(log_p, _LOG_2 + logsigmoid(r))
+        return (p_part + weigh(log_q, _LOG_2 + logsigmoid(-r))) / 2
+
+    return _total(integrand, p, q).clamp(0.0, _LOG_2)
+
+
+def total_variation(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
+    r"""The total variation distance of p and q: the most by which their probabilities of one event differ.
+
+    .. math:: \mathrm{TV}(p, q) = \tfrac12 \int |p(x) - q(x)| \, dx
+
+    Args:
+        p: one-dimensional, unbatched, continuous distribution, or a probability vector (k,).
+        q: the same kind as p.
+
+    Returns:
+        0-d float64 tensor in [0, 1], a probability.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: as `kl_divergence`.
+
+    Source:
+        Levin and Peres 2017, Proposition 4.2.
+
+    >>> total_variation(torch.tensor([0.5, 0.5]), torch.tensor([0.75, 0.25])).item()
+    0.25
+    """
+    return _total(lambda log_p, log_q: (log_p.exp() - log_q.exp()).abs() / 2, p, q).clamp(0.0, 1.0)
+
+
+def f_divergence(
+    p: Distribution | Tensor,
+    q: Distribution | Tensor,
+    f: Callable[[Tensor], Tensor],
+    slope_at_infinity: float | None = None,
+) -> Tensor:
+    r"""The f-divergence of p from q.
+
+    .. math:: D_f(p \,\|\, q) = \int_{q > 0} q(x) f\!\left(\frac{p(x)}{q(x)}\right) dx + f'(\infty)\, P(q = 0)
+
+    where :math:`f'(\infty) = \lim_{t \to \infty} f(t)/t` weighs the mass that p has where q has none.
+
+    Args:
+        p: one-dimensional, unbatched, continuous distribution, or a probability vector (k,).
+        q: the same kind as p.
+        f: convex, f(1) = 0, elementwise on float64 tensors of t >= 0; may be infinite at 0.
+        slope_at_infinity: :math:`f'(\infty)`, maybe `math.inf`; read off f(t)/t at huge t if not given.
+
+    Returns:
+        0-d float64 tensor in [0, inf], in the unit that f gives.
+
+    Raises:
+        TypeError, ValueError: as `kl_divergence`; ValueError also if f is not convex or f(1) is not 0.
+        ArithmeticError: if quadrature cannot decide the integral, or p/q leaves the range of float64 where
+            that matters.
+
+    Source:
+        Csiszar 1967; Polyanskiy and Wu 2024, eq. (7.2).
+
+    >>> p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.75, 0.25])
+    >>> round(f_divergence(p, q, lambda t: (t - 1) ** 2, slope_at_infinity=math.inf).item(), 12)
+    0.333333333333
+    """
+    at_zero, slope = _check_convex(f, slope_at_infinity)
+
+    def integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
+        r = log_ratio(log_p, log_q)
+        ratio = r.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp()
+        values = f(ratio)
+        body = torch.where(r > 0, weigh(log_p, values / ratio), weigh(log_q, values))
+        lost = (
+            ((r > _LARGEST_LOG) & math.isinf(slope))
+            | ((r < -_LARGEST_LOG) & math.isinf(at_zero))
+            | torch.isinf(values)
+        )
+        if bool((lost & torch.isfinite(r) & (torch.maximum(log_p, log_q) > -100)).any()):
+            raise ArithmeticError(
+                "the f-divergence cannot be decided: p/q leaves the range of float64 where p or q has mass"
+            )
+        body = body.where(~(lost & torch.isfinite(r)), 0.0)
+        body = torch.where(r == math.inf, weigh(log_p, slope), body)
+        return torch.where(r == -math.inf, weigh(log_q, at_zero), body)
+
+    return _total(integrand, p, q).clamp(min=0.0)
+
+
+def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[float, float]:
+    """The limits f(0) and f'(inf), of an f that is convex on a grid with f(1) = 0."""
+    t = torch.logspace(-3, 3, 61, dtype=torch.float64)
+    values = f(t)
+    if not isinstance(values, Tensor) or values.shape != t.shape:
+        raise ValueError(
+            f"f must be elementwise on tensors, got {values!r} for a tensor of shape {tuple(t.shape)}"
+        )
+    at_one = float(f(torch.ones(1, dtype=torch.float64)))
+    if not abs(at_one) <= 1e-12:
+        raise ValueError(f"f must have f(1) = 0, got {at_one}")
+    chords = (values[1:] - values[:-1]) / (t[1:] - t[:-1])
+    rounding = 1e-12 * (1 + values.abs().max())
+    if not bool((chords[1:] - chords[:-1] >= -rounding / (t[1:-1] - t[:-2])).all()):
+        raise ValueError("f must be convex on t > 0, which it is not between 0.001 and 1000")
+    at_zero, tiny, smaller = f(torch.tensor([0.0, 1e-150, 1e-300], dtype=torch.float64)).tolist()
+    if math.isnan(at_zero):  # t log t
+        at_zero = math.inf if smaller - tiny > 1.0 else smaller
+    if slope is None:
+        large = torch.tensor([1e140, 1e150], dtype=torch.float64)
+        slopes = (f(large) / large).tolist()
+        slope = slopes[1] if abs(slopes[1] - slopes[0]) < 1e-9 * (1 + abs(slopes[1])) else math.inf
+    return at_zero, slope
+
+
+def wasserstein_1(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
+    r"""The Wasserstein-1 distance of p and q: the least mean distance over which mass must be moved.
+
+    .. math:: W_1(p, q) = \int |F_p(x) - F_q(x)| \, dx
+
+    with the distribution functions F. The outcomes of probability vectors are taken to be 0, 1, 2, ....
+
+    Args:
+        p: one-dimensional, unbatched, continuous distribution, or a probability vector (k,).
+        q: the same kind as p.
+
+    Returns:
+        0-d float64 tensor in [0, inf], in the unit of x.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: as `kl_divergence`.
+
+    Source:
+        Villani 2003, Theorem 2.18 and eq. (2.48).
+
+    >>> from torch.distributions import Normal
+    >>> round(wasserstein_1(Normal(0.0, 1.0), Normal(3.0, 1.0)).item(), 12)
+    3.0
+    """
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        log_p, log_q = _log_vectors(p, q)
+        return (log_p.exp() - log_q.exp()).cumsum(0)[:-1].abs().sum()
+    densities = as_density(p, "p"), as_density(q, "q")
+    centre = float(np.median([np.median(d.knots) for d in densities]))
+
+    def difference(x: Tensor) -> Tensor:
+        log_p, log_q = (d.log_prob(x) for d in densities)
+        same = (log_p - log_q).abs() < _SAME
+        return (log_p.exp() - log_q.exp()).where(~same, 0.0)
+
+    panels = Panels(lambda x: difference(x) * (1 + (x - centre).abs()), *densities)
+    return panels.integrate_primitive(difference, centre)
+
+
+def _total(
+    integrand: Callable[[Tensor, Tensor], Tensor], p: Distribution | Tensor, q: Distribution | Tensor
+) -> Tensor:
+    """The integral, or the sum, of integrand(log p, log q)."""
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        return integrand(*_log_vectors(p, q)).sum()
+    p_density, q_density = as_density(p, "p"), as_density(q, "q")
+    return integrate(lambda x: integrand(p_density.log_prob(x), q_density.log_prob(x)), p_density, q_density)
+
+
+def _log_vectors(p: Tensor, q: Tensor) -> list[Tensor]:
+    """Logarithms of two probability vectors, in float64; -inf, without a gradient, for 0."""
+    logs = []
+    for name, vector in (("p", p), ("q", q)):
+        if not isinstance(vector, Tensor):
+            raise TypeError(
+                f"{name} must be a probability vector as the other one is, got {type(vector).__name__}"
+            )
+        if vector.dim() != 1 or not vector.is_floating_point() or not len(vector):
+            shape = tuple(vector.shape)
+            raise ValueError(
+                f"{name} must be a 1-D floating-point tensor, got {vector.dtype} of shape {shape}"
+            )
+        total, least = vector.double().sum().item(), vector.min().item()
+        if not (least >= 0 and abs(total - 1) <= 1e-6):
+            raise ValueError(
+                f"{name} must be non-negative and sum to 1, got sum {total:.9g}, least {least:.3g}"
+            )
+        positive = vector > 0
+        logs.append(torch.where(positive, vector.double().where(positive, 1.0).log(), -math.inf))
+    if len(p) != len(q):
+        raise ValueError(f"p and q must have the same length, got {len(p)} and {len(q)}")
+    return logs

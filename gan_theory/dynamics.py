@@ -1,0 +1,183 @@
+r"""The smallest games in which training can be watched: two numbers, two players, and how they take turns."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+Update = Literal["simultaneous", "alternating"]
+
+
+class Game(Protocol):
+    """A game of two numbers, each player with a loss of its own to descend."""
+
+    def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """What the generator descends in theta."""
+
+    def discriminator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """What the discriminator descends in psi."""
+
+
+@dataclass(frozen=True)
+class BilinearGame:
+    r"""The game :math:`V(\theta, \psi) = \theta\psi`: the generator descends V, the discriminator ascends it.
+
+    Source:
+        Mescheder et al. 2017, section 2; its only equilibrium is (0, 0).
+
+    >>> BilinearGame().discriminator_loss(torch.tensor(2.0), torch.tensor(3.0)).item()
+    -6.0
+    """
+
+    def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """V."""
+        return theta * psi
+
+    def discriminator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """-V."""
+        return -theta * psi
+
+
+@dataclass(frozen=True)
+class DiracGAN:
+    r"""The Dirac-GAN: all data at 0, all samples at theta, a discriminator of logit :math:`\psi x`.
+
+    .. math:: V(\theta, \psi) = \log \sigma(0) + \log(1 - \sigma(\psi\theta))
+
+    Args:
+        saturating: whether the generator descends V, or the non-saturating :math:`-\log \sigma(\psi\theta)`.
+        penalty: gamma >= 0 of the R1 penalty :math:`\tfrac\gamma2 \psi^2`, on the squared slope of the logit
+            at the data.
+
+    Raises:
+        ValueError: if penalty is negative or not finite.
+
+    Source:
+        Mescheder et al. 2018, Definition 2.1 and section 4.1.
+
+    >>> round(DiracGAN().discriminator_loss(torch.tensor(0.0), torch.tensor(1.0)).item(), 6)
+    1.386294
+    """
+
+    saturating: bool = True
+    penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty that is none."""
+        if not 0 <= self.penalty < math.inf:
+            raise ValueError(f"penalty must be finite and not negative, got {self.penalty}")
+
+    def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """log(1 - D), or -log D, at the generator's point."""
+        return logsigmoid(-psi * theta) if self.saturating else -logsigmoid(psi * theta)
+
+    def discriminator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """-V and the penalty."""
+        return -logsigmoid(psi * 0) - logsigmoid(-psi * theta) + self.penalty / 2 * psi**2
+
+
+def gradient_field(game: Game, theta: Tensor, psi: Tensor) -> Tensor:
+    r"""The steepest descent of both players, :math:`(-\partial_\theta L_G, -\partial_\psi L_D)`.
+
+    Args:
+        game: the game.
+        theta: the generator's number, of any shape.
+        psi: the discriminator's number, of the same shape.
+
+    Returns:
+        Tensor of that shape + (2,); differentiable.
+
+    Source:
+        Mescheder et al. 2018, eq. (3).
+
+    >>> gradient_field(BilinearGame(), torch.tensor(2.0), torch.tensor(3.0)).tolist()
+    [-3.0, 2.0]
+    """
+    with torch.enable_grad():
+        theta, psi = (v if v.requires_grad else v.detach().requires_grad_() for v in (theta, psi))
+        (by_theta,) = torch.autograd.grad(game.generator_loss(theta, psi).sum(), theta, create_graph=True)
+        (by_psi,) = torch.autograd.grad(game.discriminator_loss(theta, psi).sum(), psi, create_graph=True)
+    return -torch.stack((by_theta, by_psi), dim=-1)
+
+
+def simulate(
+    game: Game,
+    theta: float,
+    psi: float,
+    learning_rate: float,
+    steps: int,
+    *,
+    update: Update = "simultaneous",
+) -> Tensor:
+    r"""Gradient descent of both players.
+
+    Simultaneous updates move both from the same point. Alternating ones move the discriminator first and the
+    generator against the new discriminator, as Algorithm 1 does.
+
+    Args:
+        game: the game.
+        theta: where the generator starts.
+        psi: where the discriminator starts.
+        learning_rate: positive, for both.
+        steps: number of steps, not negative.
+        update: "simultaneous" or "alternating".
+
+    Returns:
+        The trajectory of (theta, psi), (steps + 1, 2) float64, its start included.
+
+    Raises:
+        ValueError: if learning_rate, steps, update or the start is not as above.
+
+    Source:
+        Mescheder et al. 2018, section 2 and Lemmas 2.3 and 2.4.
+
+    >>> simulate(BilinearGame(), 1.0, 0.0, learning_rate=0.5, steps=1).tolist()
+    [[1.0, 0.0], [1.0, 0.5]]
+    >>> simulate(BilinearGame(), 1.0, 0.0, learning_rate=0.5, steps=1, update="alternating").tolist()
+    [[1.0, 0.0], [0.75, 0.5]]
+    """
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate}")
+    if not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps must be an integer and not negative, got {steps}")
+    if update not in ("simultaneous", "alternating"):
+        raise ValueError(f"update must be 'simultaneous' or 'alternating', got {update!r}")
+    if not (math.isfinite(theta) and math.isfinite(psi)):
+        raise ValueError(f"theta and psi must start finite, got {theta} and {psi}")
+    point = torch.tensor([theta, psi], dtype=torch.float64)
+    trajectory = [point]
+    for _ in range(steps):
+        step = learning_rate * gradient_field(game, *point).detach()
+        if update == "alternating":
+            moved = torch.stack((point[0], point[1] + step[1]))
+            step = torch.stack((learning_rate * gradient_field(game, *moved).detach()[0], step[1]))
+        point = point + step
+        trajectory.append(point)
+    return torch.stack(trajectory)
+
+
+def eigenvalues(game: Game, theta: float = 0.0, psi: float = 0.0) -> Tensor:
+    r"""The eigenvalues of the Jacobian of the gradient field: what a small step does near an equilibrium.
+
+    Args:
+        game: the game.
+        theta: the generator's number, at which the field is linearised.
+        psi: the discriminator's number.
+
+    Returns:
+        (2,) complex128, ascending in the imaginary part; a step of learning rate h multiplies by 1 + h times
+        them.
+
+    Source:
+        Mescheder et al. 2018, Lemma 2.3: for the Dirac-GAN they are plus and minus i/2.
+
+    >>> eigenvalues(DiracGAN()).imag.tolist()
+    [-0.5, 0.5]
+    """
+    point = torch.tensor([theta, psi], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: gradient_field(game, v[0], v[1]), point)
+    values = torch.linalg.eigvals(jacobian)
+    return values[torch.argsort(values.imag)]

@@ -1,0 +1,202 @@
+r"""The game of generator and discriminator on two known densities: V(D, G), its maximiser and its maximum."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.functional import logsigmoid
+
+from gan_theory.distributions import as_density, log_ratio, weigh
+from gan_theory.divergences import js_divergence
+from gan_theory.quadrature import integrate
+
+
+class Discriminator:
+    r"""A discriminator :math:`D(x) = \sigma(a(x))`, given by its logit a.
+
+    Args:
+        logit: x (any shape) -> a(x) = log D(x)/(1 - D(x)), of the same shape; maybe infinite.
+
+    >>> D = Discriminator(lambda x: 2 * x)
+    >>> D(torch.tensor([0.0])).item()
+    0.5
+    """
+
+    def __init__(self, logit: Callable[[Tensor], Tensor]) -> None:
+        self.logit = logit
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The probability D(x), of the shape of x."""
+        return torch.sigmoid(self.logit(x))
+
+
+def optimal_discriminator(p_data: Distribution, p_g: Distribution, prior_real: float = 0.5) -> Discriminator:
+    r"""The discriminator that maximises V(D, G): the posterior probability that x is real.
+
+    .. math:: D^*(x) = \frac{\pi\, p_\mathrm{data}(x)}{\pi\, p_\mathrm{data}(x) + (1 - \pi)\, p_g(x)}, \qquad
+              \operatorname{logit} D^*(x) = \log \frac{p_\mathrm{data}(x)}{p_g(x)} + \log \frac{\pi}{1 - \pi}
+
+    with :math:`\pi` the share of real samples. The logit is a difference of log-densities and stays exact
+    where both densities underflow. Where only one of them vanishes D* is 0 or 1, the logit infinite. Where
+    both vanish (or both are infinite) any D is optimal: there D* is :math:`\pi`, the belief that no evidence
+    has moved.
+
+    Args:
+        p_data: one-dimensional, unbatched, continuous distribution of the data.
+        p_g: the same of the generator's samples.
+        prior_real: the share of real samples, in (0, 1).
+
+    Returns:
+        D*, called as D(x) for the probability; `D.logit(x)` for its logit, both float64, of the shape of x.
+
+    Raises:
+        TypeError: if p_data or p_g is not a distribution.
+        ValueError: if one is batched, discrete, or of unknown place and scale; or prior_real not in (0, 1).
+
+    Source:
+        Goodfellow et al. 2014, Proposition 1.
+
+    >>> from torch.distributions import Normal
+    >>> D = optimal_discriminator(Normal(0.0, 1.0), Normal(1.0, 1.0))
+    >>> D.logit(torch.tensor([0.5, -99.5])).tolist()
+    [0.0, 100.0]
+    """
+    if not 0 < prior_real < 1:
+        raise ValueError(f"prior_real must be in (0, 1), got {prior_real}")
+    data, generated = as_density(p_data, "p_data"), as_density(p_g, "p_g")
+    prior_logit = math.log(prior_real) - math.log1p(-prior_real)
+
+    def logit(x: Tensor) -> Tensor:
+        log_data, log_g = (density.log_prob(x.double().reshape(-1)) for density in (data, generated))
+        return (log_ratio(log_data, log_g) + prior_logit).reshape(x.shape)
+
+    return Discriminator(logit)
+
+
+def value(D: Callable[[Tensor], Tensor], p_data: Distribution, p_g: Distribution) -> Tensor:
+    r"""The value of the game for a discriminator and a generator's density.
+
+    .. math:: V(D, G) = \mathbb E_{x \sim p_\mathrm{data}}[\log D(x)] + \mathbb E_{x \sim p_g}[\log(1 - D(x))]
+
+    Args:
+        D: x (n,) -> D(x) in [0, 1], (n,). Its logarithms are taken through `D.logit` where it has one, since
+            log(1 - D) rounds to -inf where D is within 1e-16 of 1.
+        p_data: one-dimensional, unbatched, continuous distribution of the data.
+        p_g: the same of the generator's samples.
+
+    Returns:
+        0-d float64 tensor in [-inf, 0], in nats.
+
+    Raises:
+        TypeError: if p_data or p_g is not a distribution, or D not callable.
+        ValueError: if a distribution is batched, discrete, or of unknown place and scale; or D leaves [0, 1].
+        ArithmeticError: if quadrature cannot decide the integral.
+
+    Source:
+        Goodfellow et al. 2014, eq. (1).
+
+    >>> from torch.distributions import Normal
+    >>> round(value(lambda x: 0.5 + 0 * x, Normal(0.0, 1.0), Normal(1.0, 1.0)).item() + math.log(4), 12)
+    0.0
+    """
+    return _play(
+        D,
+        p_data,
+        p_g,
+        lambda log_data, log_g, log_d, log_not_d: weigh(log_data, log_d) + weigh(log_g, log_not_d),
+    )
+
+
+def regret(D: Callable[[Tensor], Tensor], p_data: Distribution, p_g: Distribution) -> Tensor:
+    r"""How far a discriminator is from the optimal one, in the unit of the game.
+
+    .. math:: C(G) - V(D, G) = \int (p_\mathrm{data} + p_g)\,
+              \mathrm{KL}(\mathrm{Ber}\, D^* \,\|\, \mathrm{Ber}\, D)\, dx \ge 0
+
+    Args:
+        D: x (n,) -> D(x) in [0, 1], (n,), through `D.logit` where it has one.
+        p_data: one-dimensional, unbatched, continuous distribution of the data.
+        p_g: the same of the generator's samples.
+
+    Returns:
+        0-d float64 tensor in [0, inf], in nats; 0 exactly where D = D* almost everywhere.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: as `value`.
+
+    Source:
+        Follows from Goodfellow et al. 2014, eq. (3); derived in the chapter on the optimal discriminator.
+
+    >>> from torch.distributions import Normal
+    >>> p_data, p_g = Normal(0.0, 1.0), Normal(1.0, 1.0)
+    >>> regret(optimal_discriminator(p_data, p_g), p_data, p_g).item()
+    0.0
+    """
+
+    def integrand(log_data: Tensor, log_g: Tensor, log_d: Tensor, log_not_d: Tensor) -> Tensor:
+        r = log_ratio(log_data, log_g)
+        return weigh(log_data, logsigmoid(r) - log_d) + weigh(log_g, logsigmoid(-r) - log_not_d)
+
+    return _play(D, p_data, p_g, integrand).clamp(min=0.0)
+
+
+def generator_criterion(p_data: Distribution, p_g: Distribution) -> Tensor:
+    r"""What the generator minimises against the best discriminator, :math:`C(G) = \max_D V(D, G)`.
+
+    .. math:: C(G) = -\log 4 + 2\, \mathrm{JSD}(p_\mathrm{data}, p_g)
+
+    Args:
+        p_data: one-dimensional, unbatched, continuous distribution of the data.
+        p_g: the same of the generator's samples.
+
+    Returns:
+        0-d float64 tensor in [-log 4, 0], in nats.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: as `gan_theory.divergences.js_divergence`.
+
+    Source:
+        Goodfellow et al. 2014, Theorem 1 and eq. (6).
+
+    >>> from torch.distributions import Normal
+    >>> round(generator_criterion(Normal(0.0, 1.0), Normal(0.0, 1.0)).item() + math.log(4), 12)
+    0.0
+    """
+    return -math.log(4) + 2 * js_divergence(p_data, p_g)
+
+
+def _play(
+    D: Callable[[Tensor], Tensor], p_data: Distribution, p_g: Distribution, integrand: Callable
+) -> Tensor:
+    """The integral of integrand(log p_data, log p_g, log D, log(1 - D))."""
+    if not callable(D):
+        raise TypeError(f"D must be callable, got {type(D).__name__}")
+    data, generated = as_density(p_data, "p_data"), as_density(p_g, "p_g")
+
+    def at(x: Tensor) -> Tensor:
+        return integrand(data.log_prob(x), generated.log_prob(x), *_log_probabilities(D, x))
+
+    return integrate(at, data, generated)
+
+
+def _log_probabilities(D: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Log D(x) and log(1 - D(x)), -inf without a gradient where D is 0 or 1."""
+    through_logit = hasattr(D, "logit")
+    y = D.logit(x) if through_logit else D(x)
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(
+            f"D must map a tensor of shape (n,) to one of the same shape, got {got} for n = {len(x)}"
+        )
+    y = y.double()
+    if through_logit:
+        return logsigmoid(y), logsigmoid(-y)
+    if not bool(((y >= 0) & (y <= 1)).all()):
+        bad = y[~((y >= 0) & (y <= 1))][0]
+        raise ValueError(f"D must be in [0, 1], got {bad.item():.6g}")
+    return (
+        torch.where(y > 0, y.where(y > 0, 1.0).log(), -math.inf),
+        torch.where(y < 1, torch.log1p(-y.where(y < 1, 0.0)), -math.inf),
+    )

@@ -1,0 +1,85 @@
+"""The MNIST digits, from the file that comes with the package."""
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["MNIST", "load_mnist", "to_images", "to_pixels"]
+
+PATH = Path(__file__).with_name("data") / "mnist.npz"
+SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
+
+
+class MNIST(NamedTuple):
+    """Images (n, 28, 28), uint8, ink 255 on paper 0; labels (n,), uint8, 0 to 9."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def load_mnist() -> MNIST:
+    r"""The 60,000 training and 10,000 test digits of MNIST, checked by sha256 each time they are read.
+
+    Returns:
+        The four arrays `x_train`, `y_train`, `x_test`, `y_test`.
+
+    Raises:
+        FileNotFoundError: If the data file is missing.
+        ValueError: If the data file is damaged.
+
+    Source:
+        LeCun, Bottou, Bengio and Haffner 1998.
+
+    >>> mnist = load_mnist()
+    >>> mnist.x_train.shape, mnist.x_test.shape
+    ((60000, 28, 28), (10000, 28, 28))
+    """
+    restore = f"Restore it with `git checkout -- {PATH}`, or by installing gan-theory again."
+    try:
+        content = PATH.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"The MNIST file {PATH} is missing. {restore}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"The MNIST file {PATH} is damaged: expected sha256 {SHA256}, found {found}. {restore}"
+        )
+    with np.load(BytesIO(content), allow_pickle=False) as arrays:
+        return MNIST(**arrays)
+
+
+def to_pixels(images: np.ndarray) -> Tensor:
+    r"""Images as the networks see them: flat, and scaled to the range of G's tanh.
+
+    Args:
+        images: (n, 28, 28), uint8.
+
+    Returns:
+        (n, 784), float32, −1 for paper and 1 for ink.
+
+    >>> to_pixels(np.full((1, 28, 28), 255, dtype=np.uint8))[0, :3]
+    tensor([1., 1., 1.])
+    """
+    return torch.from_numpy(images).flatten(start_dim=1) / 127.5 - 1
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    r"""Images as a figure shows them: the inverse of `to_pixels`, up to the scale.
+
+    Args:
+        pixels: (n, 784), in [−1, 1].
+
+    Returns:
+        (n, 28, 28), in [0, 1], 0 for paper and 1 for ink.
+
+    >>> to_images(-torch.ones(2, 784)).shape
+    torch.Size([2, 28, 28])
+    """
+    return (pixels.unflatten(1, (28, 28)) + 1) / 2

@@ -1,0 +1,85 @@
+"""Algorithm 1 of the paper, once, for one dimension and for MNIST alike."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gan_theory.losses import discriminator_loss, non_saturating_generator_loss
+
+__all__ = ["Step", "train"]
+
+
+class Step(NamedTuple):
+    """What one iteration of Algorithm 1 saw: detached tensors, on the device of the networks.
+
+    The discriminator's loss and logits are those of its last update in the iteration, and like the
+    generator's loss they were taken just before the update that they drove.
+    """
+
+    number: int
+    discriminator_loss: Tensor
+    generator_loss: Tensor
+    logits_real: Tensor
+    logits_fake: Tensor
+
+
+def train(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    real_batches: Iterable[Tensor],
+    sample_noise: Callable[[int], Tensor],
+    *,
+    generator_optimizer: Optimizer,
+    discriminator_optimizer: Optimizer,
+    generator_loss: Callable[[Tensor], Tensor] = non_saturating_generator_loss,
+    discriminator_steps: int = 1,
+) -> Iterator[Step]:
+    r"""Trains G against D by Algorithm 1, one iteration each time the next step is asked for.
+
+    An iteration makes k = `discriminator_steps` updates of D, each on a fresh minibatch of data and a fresh
+    minibatch of noise, then one update of G on fresh noise. D descends
+    :math:`-\frac1m \sum_i [\log D(x_i) + \log(1 - D(G(z_i)))]`. By default G descends
+    :math:`-\frac1m \sum_i \log D(G(z_i))`, as the paper recommends in Section 3; what Algorithm 1 itself
+    writes is :math:`\frac1m \sum_i \log(1 - D(G(z_i)))`, which is
+    `generator_loss=saturating_generator_loss`.
+
+    Args:
+        generator: G, from a batch of noise to a batch of samples.
+        discriminator: D, from a batch of data or samples to logits.
+        real_batches: Minibatches of data, in the order they are used, k an iteration; it may be endless. An
+            iteration begins only if there is data for all of it, so a remainder of fewer than k is not used.
+        sample_noise: Draws a batch of noise of the size it is given, which is that of the data's minibatch.
+        generator_optimizer: Updates G's parameters, and only those.
+        discriminator_optimizer: Updates D's parameters, and only those.
+        generator_loss: What G minimises, a function of D's logits on its samples.
+        discriminator_steps: k, at least 1.
+
+    Yields:
+        A `Step` after each iteration.
+
+    Raises:
+        ValueError: If `discriminator_steps` is not a positive integer.
+
+    Source:
+        Goodfellow et al. 2014, Algorithm 1.
+    """
+    if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
+        raise ValueError(f"discriminator_steps must be a positive integer, not {discriminator_steps!r}")
+    minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)  # k at a time
+    for number, k_minibatches in enumerate(minibatches, start=1):
+        for x in k_minibatches:
+            z = sample_noise(len(x))
+            fakes = generator(z).detach()  # D's update must leave G alone
+            logits_real, logits_fake = discriminator(x), discriminator(fakes)
+            loss_of_d = discriminator_loss(logits_real, logits_fake)
+            discriminator_optimizer.zero_grad()
+            loss_of_d.backward()
+            discriminator_optimizer.step()
+        z = sample_noise(len(x))
+        loss_of_g = generator_loss(discriminator(generator(z)))
+        generator_optimizer.zero_grad()
+        loss_of_g.backward()  # reaches D's parameters too: D's own zero_grad clears what it leaves there
+        generator_optimizer.step()
+        yield Step(number, loss_of_d.detach(), loss_of_g.detach(), logits_real.detach(), logits_fake.detach())

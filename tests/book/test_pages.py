@@ -1,0 +1,216 @@
+"""Every page of the built book in Chromium: from its file with the network closed, and from localhost."""
+
+import os
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+
+BOOK = Path(__file__).parents[2] / "book"
+HTML = BOOK / "_build" / "html"
+TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+PAGES = [*CHAPTERS, "genindex", "search"]
+
+# What a reader sees of a page's text, code apart.
+PROSE = """() => {
+    const body = (document.querySelector("article") ?? document.body).cloneNode(true);
+    body.querySelectorAll("pre, code, script, style").forEach((e) => e.remove());
+    return body.textContent;
+}"""
+# From 0, black, to 1, white: the text and what is behind it.
+LUMINANCES = """() => {
+    const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const luminance = (color) => {
+        pixel.fillStyle = color;
+        pixel.fillRect(0, 0, 1, 1);
+        const [red, green, blue] = pixel.getImageData(0, 0, 1, 1).data;
+        return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255;
+    };
+    const text = document.querySelector("article p") ?? document.body;
+    return [getComputedStyle(text).color, getComputedStyle(document.body).backgroundColor].map(luminance);
+}"""
+# What ends beyond the window's edge, or is cut there, and is not inside something that scrolls.
+LOST = """() => {
+    const scrolls = (e) =>
+        e && (["auto", "scroll"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+    return [...document.querySelectorAll("article *:not(mjx-assistive-mml *)")]
+        .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
+        .map((e) => e.outerHTML.slice(0, 120));
+}"""
+
+
+def must_have(there, what):
+    """Skips without `what`, where somebody is trying things out; in CI nothing may be left out."""
+    if not there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"THE PAGES ARE NOT TESTED: {what}")
+
+
+@pytest.fixture(scope="session")
+def html():
+    must_have((HTML / "index.html").is_file(), f"{HTML} does not hold the built book; run `make book`")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    must_have(chromium, "there is no chromium on the PATH; install it (Debian: `apt-get install chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session", params=["file", "localhost"])
+def site(request, html):
+    """The address of the book."""
+    if request.param == "file":
+        yield html.as_uri()
+        return
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def opened(browser, address, **context):
+    """The page at an address, ready and with its mathematics set, and a list of all that went wrong."""
+    home, wrong = address.rsplit("/", 1)[0], []
+
+    def unless(fine, what):
+        if not fine:
+            wrong.append(what)
+
+    with browser.new_context(offline=address.startswith("file:"), **context) as session:
+        page = session.new_page()
+        page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
+        page.on("requestfailed", lambda r: unless(False, f"{r.url} failed: {r.failure}"))
+        page.on("response", lambda r: unless(r.status < 400, f"{r.url}: {r.status}"))
+        page.on("pageerror", lambda error: unless(False, f"error: {error}"))
+        page.on("console", lambda m: unless(m.type not in {"error", "warning"}, f"{m.type}: {m.text}"))
+        page.goto(address, wait_until="load")
+        page.evaluate("window.MathJax?.startup.promise")
+        yield page, wrong
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def visit(browser, site, name):
+    with opened(browser, f"{site}/{name}.html", viewport={"width": 1280, "height": 900}) as (page, wrong):
+        yield page, wrong
+
+
+def test_no_other_host_no_failed_request_no_console_error(visit):
+    page, wrong = visit
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_load_state("networkidle")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_mathematics_is_set_and_can_be_read_aloud(visit):
+    page, _ = visit
+    formulas = page.locator(".math").count()
+    assert page.locator(".math:has(mjx-container mjx-assistive-mml)").count() == formulas
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    undefined = page.locator("mjx-mtext[style*='red'], mjx-assistive-mml mtext[mathcolor='red']")
+    assert not undefined.all_text_contents(), "commands that MathJax does not know"
+    source = re.compile(r".{0,30}(?:\\[a-zA-Z(\[]|\$\$|\{[a-z:]+\}`|:label:).{0,30}")
+    assert not source.findall(page.evaluate(PROSE)), "source text is left in the page"
+
+
+def test_images_are_loaded_and_described(visit):
+    page, _ = visit
+    for image in page.locator("article img, main img").all():
+        alt, source = image.get_attribute("alt") or "", image.get_attribute("src")
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0, source
+        assert len(alt.split()) >= 4, f"{source} is described as {alt!r}"
+
+
+def test_the_language_the_title_and_the_description_are_given(visit):
+    page, _ = visit
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert "The Adversarial Game" in page.title()
+    if page.url.rsplit("/", 1)[1].removesuffix(".html") in CHAPTERS:
+        assert len(page.locator("meta[name=description]").get_attribute("content")) > 50
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_in_either_theme(browser, site, name, scheme):
+    phone = {"viewport": {"width": 360, "height": 780}, "color_scheme": scheme}
+    with opened(browser, f"{site}/{name}.html", **phone) as (page, wrong):
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        text, ground = page.evaluate(LUMINANCES)
+        assert (text - ground > 0.5) if scheme == "dark" else (ground - text > 0.5)
+        filters = [
+            image.evaluate("e => getComputedStyle(e).filter") for image in page.locator("article img").all()
+        ]
+        assert all(("invert" in each) == (scheme == "dark") for each in filters), filters
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not page.evaluate(LOST), "this leaves the window, and nothing around it scrolls"
+        assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_page_can_be_downloaded(browser, site, html, chapter):
+    suffix = ".ipynb" if (BOOK / f"{chapter}.ipynb").exists() else ".md"
+    with opened(browser, f"{site}/{chapter}.html") as (page, _):
+        source = page.locator(".btn-download-source-button").get_attribute("href")
+    assert source.endswith(suffix)
+    assert (html / source).read_bytes() == (BOOK / f"{chapter}{suffix}").read_bytes()
+    if suffix == ".ipynb":
+        nbformat.validate(nbformat.read(html / source, as_version=4))
+
+
+def test_the_theme_can_be_switched(browser, site):
+    with opened(browser, f"{site}/{TOC['root']}.html", color_scheme="light") as (page, wrong):
+        seen = set()
+        for _ in range(3):
+            page.locator(".theme-switch-button").locator("visible=true").first.click()
+            seen.add(page.locator("html").get_attribute("data-theme"))
+        assert seen == {"light", "dark"}
+        assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_search_finds_words(browser, site):
+    with opened(browser, f"{site}/search.html?q=discriminator") as (page, wrong):
+        page.locator("#search-results li a").first.wait_for()
+        assert "optimal-discriminator.html" in page.locator("#search-results").inner_html()
+        assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_links_inside_the_book_lead_somewhere(html):
+    texts = {path: path.read_text(encoding="utf-8") for path in html.glob("*.html")}
+    anchors = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    dead = []
+    for path, text in texts.items():
+        for link in re.findall(r'<(?:a|link|img|script)\b[^>]*?\s(?:href|src)="([^"]+)"', text):
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            missing = not target.is_file() or (
+                parts.fragment and unquote(parts.fragment) not in anchors.get(target, {""})
+            )
+            if missing and link != "#":
+                dead.append(f"{path.name}: {link}")
+    assert not dead, "\n" + "\n".join(dead)

@@ -1,0 +1,246 @@
+"""The density of G(z) against closed forms, SciPy and the samples; and what has no density."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.distributions import Beta, Categorical, Chi2, LogNormal, MixtureSameFamily, Normal, Uniform
+
+from gan_theory.densities import Pushforward
+from gan_theory.distributions import log_density
+from gan_theory.divergences import js_divergence, kl_divergence, wasserstein_1
+from gan_theory.networks import mlp
+from gan_theory.quadrature import integrate
+
+
+def t(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+STANDARD = Normal(t(0.0), t(1.0))
+HALF_TURN = Uniform(t(-math.pi / 2), t(math.pi / 2))
+
+
+def close(got, expected, tolerance=1e-9):
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=1e-12)
+
+
+def test_affine_keeps_the_normal_into_its_far_tails():
+    p_g = Pushforward(STANDARD, lambda z: 1 - 2 * z)
+    x = t([-200.0, -1.0, 1.0, 5.0, 1e6])
+    close(p_g.log_prob(x), Normal(t(1.0), t(2.0)).log_prob(x))
+
+
+def test_square_has_two_branches():
+    x = t([1e-300, 1e-12, 0.1, 2.0, 300.0])
+    p_g = Pushforward(STANDARD, torch.square)
+    close(p_g.log_prob(x), Chi2(t(1.0)).log_prob(x))
+    assert p_g.log_prob(t([-1e-9, -5.0])).tolist() == [-math.inf, -math.inf]
+    assert p_g.log_prob(t([0.0])) == math.inf
+
+
+@pytest.mark.parametrize("turns", [1, 3, 11])
+def test_sine_of_a_uniform_is_the_arcsine_law_however_often_it_folds(turns):
+    p_g = Pushforward(Uniform(t(-math.pi * turns / 2), t(math.pi * turns / 2)), torch.sin)
+    x = t([-0.99, -0.3, 0.2, 0.9])
+    close(p_g.log_prob(x), -(math.pi * (1 - x**2).sqrt()).log())
+    assert p_g.log_prob(t([1.1, -2.0])).tolist() == [-math.inf, -math.inf]
+
+
+def test_exponential_and_hyperbolic_tangent():
+    x = t([1e-6, 0.3, 1.0, 50.0])
+    close(Pushforward(STANDARD, torch.exp).log_prob(x), LogNormal(t(0.0), t(1.0)).log_prob(x))
+    y = t([-0.999999, -0.2, 0.5, 0.9999])
+    close(Pushforward(STANDARD, torch.tanh).log_prob(y), STANDARD.log_prob(y.atanh()) - (1 - y**2).log())
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.123])
+def test_slope_that_vanishes_at_a_point(shift):
+    p_g = Pushforward(STANDARD, lambda z: (z - shift) ** 3)
+    x = t([-8.0, -1e-9, 1e-6, 0.5, 27.0])
+    root = x.sign() * x.abs() ** (1 / 3)
+    close(
+        p_g.log_prob(x),
+        STANDARD.log_prob(root + shift) - (3 * root**2).log(),
+        tolerance=1e-7 if shift else 1e-9,
+    )
+    assert p_g.log_prob(t([0.0])) == math.inf
+
+
+def test_kink_and_leap():
+    x = t([0.1, 2.0])
+    close(Pushforward(STANDARD, torch.abs).log_prob(x), STANDARD.log_prob(x) + math.log(2))
+    leap = Pushforward(STANDARD, lambda z: z + 3 * (z > 0.3).double())
+    close(leap.log_prob(t([-1.0, 4.0])), STANDARD.log_prob(t([-1.0, 1.0])))
+    assert leap.log_prob(t([1.0, 3.0])).tolist() == [-math.inf, -math.inf]
+
+
+GENERATORS = {
+    "square": (STANDARD, torch.square),
+    "cube": (STANDARD, lambda z: z**3),
+    "fold": (STANDARD, lambda z: z**3 - z),
+    "sine": (HALF_TURN, torch.sin),
+    "sine of a normal": (STANDARD, torch.sin),
+    "tanh": (STANDARD, torch.tanh),
+    "bent": (Uniform(t(-1.0), t(1.0)), lambda z: z + 0.9 * z**2),
+    "network": (
+        Uniform(t(-1.0), t(1.0)),
+        mlp(1, 16, 16, 1, generator=torch.Generator().manual_seed(0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_integrates_to_one_and_matches_its_samples(name):
+    prior, G = GENERATORS[name]
+    p_g = Pushforward(prior, G)
+    with torch.no_grad():
+        assert integrate(lambda x: p_g.log_prob(x).exp(), p_g).item() == pytest.approx(1, abs=1e-9)
+        # The probability of an interval, from the density and from quantiles of the prior sent through G.
+        u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+        z = prior.icdf(u).unsqueeze(1)
+        x = G(z.float() if isinstance(G, nn.Module) else z).squeeze(1).double()
+        low, high = (x.quantile(level).item() for level in (0.3, 0.6))
+        share = ((x > low) & (x < high)).double().mean().item()
+        inside = integrate(lambda x: p_g.log_prob(x).exp() * ((x > low) & (x < high)), p_g).item()
+    assert inside == pytest.approx(share, abs=2e-4)
+
+
+def test_divergences_of_pushforwards():
+    close(kl_divergence(Pushforward(STANDARD, lambda z: 2 * z + 1), STANDARD), t(2.0 - math.log(2)))
+    expected = kl_divergence(Chi2(t(1.0)), LogNormal(t(0.0), t(2.0)))
+    close(kl_divergence(Pushforward(STANDARD, torch.square), LogNormal(t(0.0), t(2.0))), expected)
+    arcsine = Pushforward(Uniform(t(0.0), t(math.pi)), lambda z: (1 - torch.cos(z)) / 2)
+    assert js_divergence(arcsine, Beta(t(0.5), t(0.5))).item() == pytest.approx(0, abs=1e-9)
+    with mp.workdps(25):
+        oracle = mp.quad(
+            lambda z: mp.sin(z) ** 2 / 2 - mp.log(mp.pi * abs(mp.cos(z))), [-mp.pi / 2, 0, mp.pi / 2]
+        )
+    sine = Pushforward(HALF_TURN, torch.sin)
+    close(kl_divergence(sine, STANDARD), t(float(mp.re(oracle) / mp.pi + mp.log(2 * mp.pi) / 2)))
+    assert kl_divergence(STANDARD, sine) == math.inf
+    close(wasserstein_1(Pushforward(STANDARD, torch.exp), LogNormal(t(0.0), t(1.0))), t(0.0))
+
+
+def test_gradients_in_G_and_in_the_prior():
+    slope, shift, scale = (t(v).requires_grad_() for v in (1.7, 0.4, 0.8))
+    p_g = Pushforward(Normal(t(0.0), scale), lambda z: slope * z + shift)
+    p_g.log_prob(t([1.0])).sum().backward()
+    s, residual = 1.7 * 0.8, 1.0 - 0.4
+    by_deviation = residual**2 / s**3 - 1 / s
+    assert slope.grad.item() == pytest.approx(by_deviation * 0.8, rel=1e-9)
+    assert scale.grad.item() == pytest.approx(by_deviation * 1.7, rel=1e-9)
+    assert shift.grad.item() == pytest.approx(residual / s**2, rel=1e-9)
+
+
+@settings(max_examples=10)
+@given(a=st.floats(0.2, 1.5), b=st.floats(0.05, 0.9), x=st.floats(-3, 3))
+def test_gradient_of_a_bent_generator_against_differences(a, b, x):
+    def log_prob(a, b, x):
+        return Pushforward(STANDARD, lambda z: a * z + b * torch.tanh(2 * z)).log_prob(x.reshape(1)).sum()
+
+    assert torch.autograd.gradcheck(
+        log_prob, tuple(t(v).requires_grad_() for v in (a, b, x)), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_gradient_of_a_divergence_in_a_network():
+    network = mlp(1, 8, 1, generator=torch.Generator().manual_seed(3)).double()
+    prior, p_data = Uniform(t(-1.0), t(1.0)), Normal(t(0.0), t(0.5))
+    js_divergence(Pushforward(prior, network), p_data).backward()
+    bias = network[-1].bias
+    with torch.no_grad():
+        ends = []
+        for step in (1e-5, -2e-5):
+            bias += step
+            ends.append(js_divergence(Pushforward(prior, network), p_data).item())
+    assert bias.grad.item() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+
+
+def test_samples():
+    torch.manual_seed(0)
+    p_g = Pushforward(STANDARD, torch.square)
+    x = p_g.sample((4, 2500))
+    assert x.shape == (4, 2500)
+    assert scipy.stats.kstest(x.flatten().numpy(), scipy.stats.chi2(1).cdf).pvalue > 1e-3
+    assert p_g.sample().shape == ()
+
+
+def test_support():
+    assert Pushforward(STANDARD, torch.square).support.lower_bound == 0
+    assert Pushforward(STANDARD, torch.square).support.upper_bound == math.inf
+    bent = Pushforward(Uniform(t(-1.0), t(1.0)), lambda z: z + z**2).support
+    assert [bent.lower_bound.item(), bent.upper_bound.item()] == [pytest.approx(-0.25), pytest.approx(2.0)]
+
+
+@pytest.mark.parametrize(
+    ("G", "message"),
+    [
+        (torch.relu, "must have a density.* prior mass 0.5"),
+        (torch.sign, "must have a density.* prior mass 1"),
+        (torch.floor, "must have a density"),
+        (lambda z: 0 * z + 3, "must have a density.*= 3"),
+        (lambda z: z.clamp(-1, 1), "must have a density.* prior mass 0.31"),
+        (lambda z: z.detach() ** 3, "autograd cannot follow"),
+        (lambda z: z - z.mean(), "G must be elementwise"),
+        (lambda z: z.squeeze(1), r"G must map a tensor of shape \(n, 1\)"),
+        (torch.log, "G must be finite on the support of the prior, got nan"),
+        (lambda _: 1.0, "G must map .* got float"),
+    ],
+)
+def test_what_has_no_density_is_refused(G, message):
+    with pytest.raises(ValueError, match=message):
+        Pushforward(STANDARD, G)
+
+
+def test_dead_network_is_refused():
+    dead = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
+    with torch.no_grad():
+        dead[0].bias.fill_(-1e3)
+    with pytest.raises(ValueError, match="must have a density"):
+        Pushforward(STANDARD, dead)
+
+
+@pytest.mark.parametrize(
+    ("prior", "G", "error", "message"),
+    [
+        (torch.distributions.Bernoulli(0.5), torch.sin, ValueError, "prior must be continuous"),
+        (Normal(t([0.0]), t([1.0])), torch.sin, ValueError, "prior must be .*unbatched"),
+        (
+            MixtureSameFamily(Categorical(t([0.5, 0.5])), Normal(t([-1.0, 3.0]), t([1.0, 0.1]))),
+            torch.sinh,
+            ValueError,
+            "prior must be supported on one interval",
+        ),
+        (1.0, torch.sin, TypeError, "prior must be a torch.distributions.Distribution"),
+        (STANDARD, 2.0, TypeError, "G must be callable, got float"),
+    ],
+)
+def test_misuse(prior, G, error, message):
+    with pytest.raises(error, match=message):
+        Pushforward(prior, G)
+
+
+def test_a_generator_that_was_trained_on_needs_a_new_distribution():
+    network = mlp(1, 4, 1, generator=torch.Generator().manual_seed(0))
+    p_g = Pushforward(STANDARD, network)
+    with torch.no_grad():
+        network[-1].bias += 0.5
+    with pytest.raises(RuntimeError, match="G has changed"):
+        p_g.log_prob(t([0.0]))
+
+
+def test_log_density_agrees_with_scipy_where_torch_raises():
+    x = np.linspace(-1, 4, 23)
+    for p, oracle in (
+        (Uniform(t(0.0), t(2.0)), scipy.stats.uniform(0, 2)),
+        (Chi2(t(3.0)), scipy.stats.chi2(3)),
+        (Beta(t(2.0), t(3.0)), scipy.stats.beta(2, 3)),
+    ):
+        close(log_density(p, t(x)), t(oracle.logpdf(x)))

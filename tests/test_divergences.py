@@ -1,0 +1,430 @@
+"""Divergences against closed forms, mpmath, and their own properties."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Cauchy,
+    Exponential,
+    Gamma,
+    Laplace,
+    LogNormal,
+    MixtureSameFamily,
+    Normal,
+    StudentT,
+    Uniform,
+)
+
+from gan_theory.divergences import f_divergence, js_divergence, kl_divergence, total_variation, wasserstein_1
+
+LOG_2 = math.log(2)
+DIVERGENCES = [kl_divergence, js_divergence, total_variation, wasserstein_1]
+
+
+def t(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def normal(mean, scale):
+    return Normal(t(mean), t(scale))
+
+
+def two_bumps(weights=(0.3, 0.7), means=(-2.0, 1.0), scales=(0.5, 1.0)):
+    return MixtureSameFamily(Categorical(t(weights)), Normal(t(means), t(scales)))
+
+
+def agrees(got, expected):
+    return got.dtype == torch.float64 and got.item() == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+
+
+# Densities of the oracle, of their own, in mpmath.
+def mp_normal(mean, scale):
+    return lambda x: mp.npdf(x, mean, scale)
+
+
+def mp_mixture(weights, means, scales):
+    return lambda x: mp.fsum(w * mp.npdf(x, m, s) for w, m, s in zip(weights, means, scales, strict=True))
+
+
+def mp_student(df, location=0.0, scale=1.0):
+    df = mp.mpf(df)
+    constant = mp.gamma((df + 1) / 2) / (mp.sqrt(df * mp.pi) * mp.gamma(df / 2) * scale)
+    return lambda x: constant * (1 + ((x - location) / scale) ** 2 / df) ** (-(df + 1) / 2)
+
+
+def mp_js(p, q, points):
+    def integrand(x):
+        a, b = p(x), q(x)
+        m = (a + b) / 2
+        return ((a * mp.log(a / m) if a else 0) + (b * mp.log(b / m) if b else 0)) / 2
+
+    return mp.quad(integrand, points)
+
+
+NORMAL_PAIRS = [
+    ((0, 1), (1, 2)),
+    ((0, 1e-3), (50, 1e3)),
+    ((50, 1e3), (0, 1e-3)),
+    ((0, 1e-3), (50, 1e-3)),
+    ((-25, 1), (25, 3)),
+    ((3, 0.7), (3, 0.7)),
+    ((50, 1e-3), (50.0005, 1e-3)),
+]
+
+
+@pytest.mark.parametrize(("p", "q"), NORMAL_PAIRS)
+def test_kl_of_normals(p, q):
+    (m, s), (n, r) = p, q
+    expected = mp.log(mp.mpf(r) / s) + (mp.mpf(s) ** 2 + (mp.mpf(m) - n) ** 2) / (2 * mp.mpf(r) ** 2) - 0.5
+    assert agrees(kl_divergence(normal(*p), normal(*q)), expected)
+
+
+@pytest.mark.parametrize(("p", "q"), [((0, 1), (1, 2)), ((0, 1e-3), (50, 1e3)), ((-3, 10), (2, 0.1))])
+def test_kl_of_laplaces(p, q):
+    (m, s), (n, r) = p, q
+    distance = abs(m - n)
+    expected = mp.log(mp.mpf(r) / s) + (s * mp.exp(-mp.mpf(distance) / s) + distance) / r - 1
+    assert agrees(kl_divergence(Laplace(t(m), t(s)), Laplace(t(n), t(r))), expected)
+
+
+def test_kl_of_uniforms():
+    assert agrees(kl_divergence(Uniform(t(0.0), t(1.0)), Uniform(t(-1.0), t(2.0))), math.log(3))
+    assert agrees(kl_divergence(Uniform(t(0.0), t(1e-3)), Uniform(t(-50.0), t(950.0))), math.log(1e6))
+    assert kl_divergence(Uniform(t(0.0), t(1.0)), Uniform(t(0.5), t(2.0))) == math.inf
+    assert kl_divergence(Uniform(t(0.0), t(1.0)), Uniform(t(2.0), t(3.0))) == math.inf
+
+
+def test_kl_of_gammas_and_exponentials():
+    p, q = Gamma(t(0.3), t(2.0)), Exponential(t(1.0))
+    a, b = mp.mpf("0.3"), mp.mpf(2)
+    expected = (a - 1) * mp.digamma(a) - mp.loggamma(a) + a * (1 - b) / b + mp.log(b)
+    assert agrees(kl_divergence(p, q), expected)
+    assert kl_divergence(normal(0.0, 1.0), q) == math.inf
+
+
+def test_kl_of_log_normals_is_that_of_the_normals():
+    p, q = LogNormal(t(0.3), t(0.5)), LogNormal(t(-1.0), t(2.0))
+    assert agrees(kl_divergence(p, q), kl_divergence(normal(0.3, 0.5), normal(-1.0, 2.0)))
+
+
+@pytest.mark.parametrize("df", [2.001, 2.01, 2.5, 3.0, 30.0])
+def test_kl_of_student_t_from_a_normal(df):
+    nu = mp.mpf(df)
+    entropy = (nu + 1) / 2 * (mp.digamma((nu + 1) / 2) - mp.digamma(nu / 2))
+    entropy += mp.log(mp.sqrt(nu) * mp.beta(nu / 2, 0.5))
+    expected = -entropy + mp.log(2 * mp.pi) / 2 + nu / (2 * (nu - 2))
+    assert agrees(kl_divergence(StudentT(t(df)), normal(0.0, 1.0)), expected)
+
+
+@pytest.mark.parametrize("df", [0.3, 1.0, 1.9, 2.0])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_kl_of_heavy_tails_from_a_normal_is_infinite(df, scale):
+    assert kl_divergence(StudentT(t(df)), normal(1.0, scale)) == math.inf
+    mixture = MixtureSameFamily(Categorical(t([1 - 1e-9, 1e-9])), StudentT(t([30.0, df])))
+    assert kl_divergence(mixture, normal(1.0, scale)) == math.inf
+
+
+def test_kl_of_heavy_tails_elsewhere():
+    assert kl_divergence(Cauchy(t(0.0), t(1.0)), Laplace(t(0.0), t(1.0))) == math.inf
+    assert agrees(kl_divergence(StudentT(t(1.0)), Cauchy(t(0.0), t(1.0))), 0)
+    # Closed form: log((s + r)^2 + (m - n)^2) - log(4 s r) for Cauchys.
+    got = kl_divergence(Cauchy(t(0.0), t(1e-3)), Cauchy(t(50.0), t(1e3)))
+    assert agrees(got, mp.log((mp.mpf("0.001") + 1000) ** 2 + 2500) - mp.log(4))
+
+
+def test_support_decides_even_where_the_mass_underflows():
+    assert kl_divergence(normal(0.0, 1.0), Uniform(t(-50.0), t(50.0))) == math.inf
+    assert kl_divergence(Uniform(t(-50.0), t(50.0)), normal(0.0, 1.0)) < math.inf
+    without = MixtureSameFamily(Categorical(t([1.0, 0.0])), Uniform(t([0.0, 2.0]), t([1.0, 3.0])))
+    assert kl_divergence(Uniform(t(2.0), t(3.0)), without) == math.inf
+    assert agrees(kl_divergence(without, Uniform(t(0.0), t(1.0))), 0)
+
+
+MP_CASES = {
+    "near normals": (normal(0, 1), normal(1, 2), mp_normal(0, 1), mp_normal(1, 2), [-40, -5, 0, 1, 5, 40]),
+    "sharp in wide": (
+        normal(50, 1e-3),
+        normal(0, 1e3),
+        mp_normal(50, mp.mpf("0.001")),
+        mp_normal(0, 1000),
+        [-4e4, -1e3, 0, 49.9, 49.99, 49.995, 50, 50.005, 50.01, 50.1, 1e3, 4e4],
+    ),
+    "mixtures": (
+        two_bumps(),
+        two_bumps((0.5, 0.5), (0.0, 3.0), (1.0, 0.2)),
+        mp_mixture((0.3, 0.7), (-2, 1), (0.5, 1)),
+        mp_mixture((0.5, 0.5), (0, 3), (1, 0.2)),
+        [-30, -5, -3, -2, -1, 0, 1, 2, 3, 4, 5, 30],
+    ),
+    "student and normal": (
+        StudentT(t(2.5)),
+        normal(1, 2),
+        mp_student(2.5),
+        mp_normal(1, 2),
+        [-mp.inf, -1e4, -100, -20, -5, 0, 1, 5, 20, 100, 1e4, mp.inf],
+    ),
+    "student and cauchy": (
+        StudentT(t(1.5), t(0.0), t(0.01)),
+        Cauchy(t(5.0), t(1.0)),
+        mp_student(1.5, 0, mp.mpf("0.01")),
+        mp_student(1, 5),
+        [-mp.inf, -1e4, -50, -1, -0.1, 0, 0.1, 1, 4, 5, 6, 10, 50, 1e4, mp.inf],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MP_CASES)
+def test_js_against_mpmath(name):
+    p, q, mp_p, mp_q, points = MP_CASES[name]
+    with mp.workdps(25):
+        assert agrees(js_divergence(p, q), mp_js(mp_p, mp_q, points))
+
+
+@pytest.mark.parametrize("name", ["near normals", "mixtures", "student and cauchy"])
+def test_kl_against_mpmath(name):
+    p, q, mp_p, mp_q, points = MP_CASES[name]
+    with mp.workdps(25):
+        expected = mp.quad(lambda x: mp_p(x) * mp.log(mp_p(x) / mp_q(x)) if mp_p(x) else 0, points)
+    assert agrees(kl_divergence(p, q), expected)
+
+
+def test_js_of_uniforms_with_partly_disjoint_supports():
+    # p = 1 on [0, 1], q = 1/2 on [1/2, 5/2]: three pieces on which both densities are constant.
+    p, q = Uniform(t(0.0), t(1.0)), Uniform(t(0.5), t(2.5))
+    overlap = 0.5 * (math.log(1 / 0.75) + 0.5 * math.log(0.5 / 0.75))
+    expected = 0.5 * (0.5 * LOG_2 + overlap + 0.75 * LOG_2)
+    assert agrees(js_divergence(p, q), expected)
+    assert agrees(js_divergence(p, Uniform(t(3.0), t(4.0))), LOG_2)
+    assert agrees(js_divergence(normal(-25.0, 1e-3), normal(25.0, 1e-3)), LOG_2)
+
+
+def test_total_variation():
+    # The densities of two normals of one scale cross half way: TV = 2 Phi(distance / 2) - 1.
+    for distance in (1e-6, 1.0, 7.0, 50.0):
+        expected = mp.erf(mp.mpf(distance) / (2 * mp.sqrt(2)))
+        assert agrees(total_variation(normal(0.0, 1.0), normal(distance, 1.0)), expected)
+    assert agrees(total_variation(Uniform(t(0.0), t(1.0)), Uniform(t(0.25), t(1.25))), 0.25)
+    assert total_variation(Uniform(t(0.0), t(1.0)), Uniform(t(1.0), t(2.0))) == 1
+    # Normals of scales s and r cross where x^2 = log(r^2/s^2) / (1/s^2 - 1/r^2).
+    s, r = mp.mpf("0.001"), mp.mpf(1000)
+    x = mp.sqrt(mp.log(r**2 / s**2) / (1 / s**2 - 1 / r**2))
+    expected = mp.erf(x / s / mp.sqrt(2)) - mp.erf(x / r / mp.sqrt(2))
+    assert agrees(total_variation(normal(0.0, 1e-3), normal(0.0, 1e3)), expected)
+
+
+def test_wasserstein_1():
+    assert agrees(wasserstein_1(normal(-25.0, 1e-3), normal(25.0, 1e-3)), 50)
+    assert agrees(wasserstein_1(normal(2.0, 1.0), normal(2.0, 4.0)), 3 * math.sqrt(2 / math.pi))
+    assert agrees(wasserstein_1(Uniform(t(0.0), t(1.0)), Uniform(t(0.0), t(3.0))), 1)
+    assert agrees(wasserstein_1(Cauchy(t(0.0), t(1.0)), Cauchy(t(1.0), t(1.0))), 1)
+    assert agrees(wasserstein_1(Exponential(t(1.0)), Exponential(t(0.25))), 3)
+    assert wasserstein_1(Cauchy(t(0.0), t(1.0)), normal(0.0, 1.0)) == math.inf
+    assert wasserstein_1(Cauchy(t(0.0), t(1.0)), Cauchy(t(0.0), t(1.0))) == 0
+    p, q = two_bumps(), two_bumps((0.5, 0.5), (0.0, 3.0), (1.0, 0.2))
+    levels = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    grid = torch.linspace(-12, 12, 400_001, dtype=torch.float64)
+    quantiles = [np.interp(levels, d.cdf(grid), grid) for d in (p, q)]
+    assert wasserstein_1(p, q).item() == pytest.approx(np.abs(quantiles[0] - quantiles[1]).mean(), rel=1e-6)
+
+
+VECTOR_P, VECTOR_Q = np.array([0.1, 0.0, 0.6, 0.3]), np.array([0.25, 0.25, 0.3, 0.2])
+
+
+def test_probability_vectors():
+    p, q = t(VECTOR_P), t(VECTOR_Q)
+    m = (VECTOR_P + VECTOR_Q) / 2
+    js = (scipy.stats.entropy(VECTOR_P, m) + scipy.stats.entropy(VECTOR_Q, m)) / 2
+    assert agrees(kl_divergence(p, q), scipy.stats.entropy(VECTOR_P, VECTOR_Q))
+    assert kl_divergence(q, p) == math.inf
+    assert agrees(js_divergence(p, q), js)
+    assert agrees(total_variation(p, q), np.abs(VECTOR_P - VECTOR_Q).sum() / 2)
+    outcomes = np.arange(4)
+    expected = scipy.stats.wasserstein_distance(outcomes, outcomes, VECTOR_P, VECTOR_Q)
+    assert agrees(wasserstein_1(p, q), expected)
+    assert agrees(f_divergence(p, q, lambda r: (r - 1) ** 2), ((VECTOR_P - VECTOR_Q) ** 2 / VECTOR_Q).sum())
+
+
+def test_gradients_of_vectors():
+    p, q = t([0.2, 0.8]).requires_grad_(), t([0.5, 0.5]).requires_grad_()
+    kl_divergence(p, q).backward()
+    torch.testing.assert_close(p.grad, (p / q).log().detach() + 1, rtol=1e-12, atol=0)
+    torch.testing.assert_close(q.grad, (-p / q).detach(), rtol=1e-12, atol=0)
+
+
+F = {
+    "kl": (lambda r: torch.xlogy(r, r), math.inf, kl_divergence),
+    "tv": (lambda r: (r - 1).abs() / 2, 0.5, total_variation),
+    "js": (
+        lambda r: (torch.xlogy(r, r) - (1 + r) * ((1 + r) / 2).log()) / 2,
+        LOG_2 / 2,
+        js_divergence,
+    ),
+    "reverse kl": (lambda r: -r.log(), 0.0, lambda p, q: kl_divergence(q, p)),
+}
+
+
+@pytest.mark.parametrize("name", F)
+@pytest.mark.parametrize("given_slope", [True, False])
+def test_f_divergences(name, given_slope):
+    f, slope, direct = F[name]
+    slope = {"slope_at_infinity": slope} if given_slope else {}
+    pairs = [
+        (normal(0.0, 1.0), normal(1.0, 2.0)),
+        (two_bumps(), normal(0.0, 2.0)),
+        (Uniform(t(0.0), t(1.0)), Uniform(t(0.5), t(2.0))),
+        (Uniform(t(0.0), t(1.0)), Uniform(t(2.0), t(3.0))),
+        (t(VECTOR_P), t(VECTOR_Q)),
+        (t(VECTOR_Q), t(VECTOR_P)),
+    ]
+    for p, q in pairs:
+        assert agrees(f_divergence(p, q, f, **slope), direct(p, q))
+
+
+def test_chi_squared_of_normals():
+    # 1 + chi^2 = exp(mean^2 / scale^2) for equal scales.
+    got = f_divergence(normal(1.5, 2.0), normal(0.0, 2.0), lambda r: (r - 1) ** 2, slope_at_infinity=math.inf)
+    assert agrees(got, math.expm1(1.5**2 / 4))
+
+
+def test_f_divergence_says_what_it_cannot_decide():
+    with pytest.raises(ArithmeticError, match="range of float64"):
+        f_divergence(normal(0.0, 1.0), normal(50.0, 1e-3), lambda r: torch.xlogy(r, r))
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda r: r, "f\\(1\\) = 0"),
+        (lambda r: -((r - 1) ** 2), "convex"),
+        (lambda r: r.sum(), "elementwise"),
+    ],
+)
+def test_f_divergence_refuses_what_is_no_generator(f, message):
+    with pytest.raises(ValueError, match=message):
+        f_divergence(normal(0.0, 1.0), normal(1.0, 1.0), f)
+
+
+PARAMETERS = st.tuples(st.floats(-50, 50), st.floats(-3, 3).map(lambda e: 10.0**e))
+
+
+@given(PARAMETERS, PARAMETERS)
+def test_order_of_the_divergences(a, b):
+    p, q = normal(*a), normal(*b)
+    kl, js, tv = (d(p, q).item() for d in DIVERGENCES[:3])
+    slack = 1 + 1e-9
+    assert 0 <= js <= LOG_2
+    assert 0 <= tv <= 1
+    assert tv**2 / 2 <= js * slack + 1e-12  # Pinsker, on both halves
+    assert js <= tv * LOG_2 * slack + 1e-12  # Lin 1991, Theorem 3
+    assert 2 * tv**2 <= kl * slack + 1e-12  # Pinsker
+    assert js == pytest.approx(js_divergence(q, p).item(), rel=1e-9, abs=1e-12)
+    assert wasserstein_1(p, q).item() >= abs(a[0] - b[0]) * (1 - 1e-9) - 1e-12
+
+
+@given(PARAMETERS, PARAMETERS, st.floats(0.1, 10))
+def test_moving_and_stretching_both_changes_nothing(a, b, factor):
+    for divergence in DIVERGENCES:
+        before = divergence(normal(*a), normal(*b)).item()
+        moved = [normal(1 - factor * mean, factor * scale) for mean, scale in (a, b)]
+        unit = factor if divergence is wasserstein_1 else 1
+        assert divergence(*moved).item() == pytest.approx(unit * before, rel=1e-8, abs=1e-11)
+
+
+def leaves(*values):
+    return [t(v).requires_grad_() for v in values]
+
+
+def test_gradients_of_kl_of_normals():
+    m, s, n, r = parameters = leaves(0.3, 0.7, -1.0, 2.0)
+    kl_divergence(Normal(m, s), Normal(n, r)).backward()
+    expected = [(m - n) / r**2, -1 / s + s / r**2, (n - m) / r**2, 1 / r - (s**2 + (m - n) ** 2) / r**3]
+    for parameter, value in zip(parameters, expected, strict=True):
+        assert agrees(parameter.grad, value.detach())
+
+
+def test_gradients_with_moving_supports():
+    a, b = leaves(0.2, 1.0)
+    kl_divergence(Uniform(a, b), normal(0.0, 1.0)).backward()
+    # KL is a constant minus log(b - a), plus a sixth of a^2 + ab + b^2.
+    assert agrees(a.grad, 1 / 0.8 + (2 * 0.2 + 1.0) / 6)
+    assert agrees(b.grad, -1 / 0.8 + (2 * 1.0 + 0.2) / 6)
+
+
+@pytest.mark.parametrize("divergence", [js_divergence, total_variation, wasserstein_1])
+def test_gradients_against_differences(divergence):
+    values = (0.3, 0.7, -1.0, 2.0, 3.0)
+
+    def at(m, s, n, r, k):
+        q = MixtureSameFamily(Categorical(t([0.4, 0.6])), Normal(torch.stack([n, k]), torch.stack([r, r])))
+        return divergence(Normal(m, s), q)
+
+    parameters = leaves(*values)
+    at(*parameters).backward()
+    for i, parameter in enumerate(parameters):
+        with torch.no_grad():
+            up, down = (
+                [t(v + (sign * 1e-5 if j == i else 0)) for j, v in enumerate(values)] for sign in (1, -1)
+            )
+            slope = (at(*up) - at(*down)) / 2e-5
+        assert parameter.grad.item() == pytest.approx(slope.item(), rel=1e-6, abs=1e-8)
+
+
+def test_gradients_in_mixture_weights():
+    logits = t([0.3, -0.4]).requires_grad_()
+    p = MixtureSameFamily(Categorical(logits=logits), Normal(t([-2.0, 1.0]), t([0.5, 1.0])))
+    assert torch.autograd.gradcheck(
+        lambda weights: kl_divergence(
+            MixtureSameFamily(Categorical(logits=weights), Normal(t([-2.0, 1.0]), t([0.5, 1.0]))),
+            normal(0.0, 2.0),
+        ),
+        (logits,),
+    )
+    assert kl_divergence(p, p).item() == pytest.approx(0, abs=1e-15)
+
+
+def test_float32_parameters_are_taken_as_they_are():
+    p, q = Normal(0.1, 0.3), Normal(-0.7, 1.1)
+    exact = [Normal(d.loc.double(), d.scale.double()) for d in (p, q)]
+    assert kl_divergence(p, q) == kl_divergence(*exact)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize(
+    ("p", "error", "message"),
+    [
+        (3.0, TypeError, r"p must be .* got float"),
+        (Normal(t([0.0, 1.0]), t(1.0)), ValueError, r"p must be .*batch_shape \(2,\)"),
+        (Bernoulli(t(0.5)), ValueError, "p must be continuous"),
+        (t([0.5, 0.5]), TypeError, "q must be a probability vector"),
+        (Normal(t(1e20), t(1.0)), ValueError, "p must be .* tells apart"),
+    ],
+)
+def test_misuse(divergence, p, error, message):
+    with pytest.raises(error, match=message):
+        divergence(p, normal(0.0, 1.0))
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize(
+    ("p", "message"),
+    [
+        (t([0.5, 0.6]), "p must be non-negative and sum to 1"),
+        (t([1.5, -0.5]), "p must be non-negative and sum to 1"),
+        (t([math.nan, 1.0]), "p must be non-negative and sum to 1"),
+        (t([]), "p must be a 1-D"),
+        (torch.tensor([1, 0]), "p must be a 1-D"),
+        (t([[0.5, 0.5]]), "p must be a 1-D"),
+        (t([0.2, 0.2, 0.6]), "same length"),
+    ],
+)
+def test_misuse_of_vectors(divergence, p, message):
+    with pytest.raises(ValueError, match=message):
+        divergence(p, t([0.5, 0.5]))

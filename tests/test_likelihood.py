@@ -1,0 +1,147 @@
+"""Likelihoods against SciPy and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch.distributions import Bernoulli, Categorical, Laplace, MixtureSameFamily, Normal, StudentT, Uniform
+
+from gan_theory.likelihood import ParzenWindow, log_likelihood, maximum_likelihood
+
+
+def t(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.fixture
+def observations():
+    return torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1.5 + 2
+
+
+def test_log_likelihood(observations):
+    expected = scipy.stats.norm(1, 2).logpdf(observations.numpy()).sum()
+    assert log_likelihood(Normal(t(1.0), t(2.0)), observations).item() == pytest.approx(expected, rel=1e-12)
+    assert log_likelihood(Uniform(t(0.0), t(1.0)), t([0.5, 1.5])) == -math.inf
+    assert log_likelihood(Bernoulli(t(0.25)), t([1.0, 1.0, 0.0])).item() == pytest.approx(
+        2 * math.log(0.25) + math.log(0.75)
+    )
+
+
+def test_log_likelihood_in_more_dimensions():
+    p = torch.distributions.MultivariateNormal(t([0.0, 1.0]), torch.eye(2, dtype=torch.float64))
+    x = t([[0.0, 0.0], [1.0, 2.0]])
+    expected = scipy.stats.multivariate_normal([0, 1]).logpdf(x.numpy()).sum()
+    assert log_likelihood(p, x).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("p", "x", "error", "message"),
+    [
+        ("normal", t([0.0]), TypeError, "p must be a torch.distributions.Distribution, got str"),
+        (Normal(t([0.0]), t([1.0])), t([0.0]), ValueError, "p must be unbatched"),
+        (Normal(t(0.0), t(1.0)), t([[0.0]]), ValueError, r"x must have shape \(n,\)"),
+        (Normal(t(0.0), t(1.0)), t([]), ValueError, "n >= 1"),
+    ],
+)
+def test_log_likelihood_misuse(p, x, error, message):
+    with pytest.raises(error, match=message):
+        log_likelihood(p, x)
+
+
+def test_maximum_likelihood_of_textbook_families(observations):
+    fit = maximum_likelihood(Normal, observations, loc=0.0, scale=1.0)
+    assert fit.loc.item() == pytest.approx(observations.mean().item(), rel=1e-7)
+    assert fit.scale.item() == pytest.approx(observations.std(correction=0).item(), rel=1e-7)
+    coin = maximum_likelihood(Bernoulli, t([1.0, 1.0, 0.0, 1.0]), probs=0.5)
+    assert coin.probs.item() == pytest.approx(0.75, rel=1e-7)
+    location, scale = scipy.stats.laplace.fit(observations.numpy()[:399])
+    with pytest.raises(
+        ArithmeticError, match="score"
+    ):  # the likelihood of a Laplace has a kink at its maximum
+        maximum_likelihood(Laplace, observations[:399], loc=location + 0.1, scale=scale)
+
+
+def test_maximum_likelihood_without_closed_form(observations):
+    fit = maximum_likelihood(StudentT, observations, df=5.0, loc=0.0, scale=1.0)
+    df, location, scale = scipy.stats.t.fit(observations.numpy())
+    best = scipy.stats.t(df, location, scale).logpdf(observations.numpy()).sum()
+    assert log_likelihood(fit, observations).item() >= best - 1e-4
+
+
+def test_maximum_likelihood_of_a_mixture_has_no_score_left(observations):
+    def family(means, log_scales, logits):
+        return MixtureSameFamily(Categorical(logits=logits), Normal(means, log_scales.exp()))
+
+    x = torch.cat((observations, observations[:200] * 0.3 - 3))
+    fit = maximum_likelihood(family, x, means=t([-2.0, 2.0]), log_scales=t([0.0, 0.0]), logits=t([0.0, 0.0]))
+    means = fit.component_distribution.loc.detach().clone().requires_grad_()
+    moved = MixtureSameFamily(fit.mixture_distribution, Normal(means, fit.component_distribution.scale))
+    (score,) = torch.autograd.grad(log_likelihood(moved, x), means)
+    assert score.abs().max() < 1e-2
+    assert fit.component_distribution.loc.tolist() == [
+        pytest.approx(-2.5, abs=0.2),
+        pytest.approx(2.0, abs=0.2),
+    ]
+
+
+def test_maximum_likelihood_misuse():
+    with pytest.raises(ValueError, match="scale must start within"):
+        maximum_likelihood(Normal, t([0.0, 1.0]), loc=0.0, scale=-1.0)
+    with pytest.raises(ValueError, match="at least one parameter"):
+        maximum_likelihood(Normal, t([0.0, 1.0]))
+    with pytest.raises(ArithmeticError, match="no maximum"):  # one observation: the scale falls to 0
+        maximum_likelihood(Normal, t([1.0]), loc=0.0, scale=1.0)
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_parzen_against_scipy(dimension):
+    generator = torch.Generator().manual_seed(1)
+    samples, x = (torch.randn(n, dimension, generator=generator, dtype=torch.float64) + 100 for n in (50, 20))
+    kernels = [
+        scipy.stats.multivariate_normal(s, 0.3**2 * np.eye(dimension)).pdf(x.numpy()) for s in samples.numpy()
+    ]
+    got = ParzenWindow(samples, 0.3).log_prob(x)
+    np.testing.assert_allclose(got.numpy(), np.log(np.mean(kernels, axis=0)), rtol=1e-9)
+
+
+def test_parzen_integrates_to_one_and_keeps_its_tails():
+    window = ParzenWindow(t([0.0, 1.0, 5.0]), 0.5)
+    grid = torch.linspace(-10, 15, 20_001, dtype=torch.float64)
+    assert torch.trapezoid(window.log_prob(grid).exp(), grid).item() == pytest.approx(1, abs=1e-9)
+    expected = -((100 - 5) ** 2) / (2 * 0.25) - math.log(3) - math.log(0.5 * math.sqrt(2 * math.pi))
+    assert window.log_prob(t([100.0])).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_parzen_does_not_depend_on_chunks_or_order(monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    samples, x = (torch.rand(n, 4, 5, generator=generator) for n in (30, 11))
+    whole = ParzenWindow(samples, 0.2).log_prob(x)
+    monkeypatch.setattr("gan_theory.likelihood._CHUNK", 40)
+    torch.testing.assert_close(ParzenWindow(samples, 0.2).log_prob(x), whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        ParzenWindow(samples.flip(0), 0.2).log_prob(x.flip(0)).flip(0), whole, rtol=1e-12, atol=0
+    )
+    assert ParzenWindow(samples, 0.2).log_prob(x[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sigma", "error", "message"),
+    [
+        ([0.0], 1.0, TypeError, "samples must be a tensor, got list"),
+        (t([]), 1.0, ValueError, "n >= 1"),
+        (t([math.nan]), 1.0, ValueError, "samples must be finite"),
+        (t([0.0]), 0.0, ValueError, "sigma must be positive"),
+        (t([0.0]), math.inf, ValueError, "sigma must be positive"),
+        (t([0.0]), math.nan, ValueError, "sigma must be positive"),
+    ],
+)
+def test_parzen_misuse(samples, sigma, error, message):
+    with pytest.raises(error, match=message):
+        ParzenWindow(samples, sigma)
+
+
+def test_parzen_of_another_shape():
+    with pytest.raises(ValueError, match=r"x must have shape \(m,\) \+ \(2,\), got \(3,\)"):
+        ParzenWindow(t([[0.0, 1.0]]), 1.0).log_prob(t([0.0, 1.0, 2.0]))

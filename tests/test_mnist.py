@@ -1,0 +1,511 @@
+"""MNIST: the data to the byte, and runs that no interruption can change."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from gan_theory.mnist import RECIPES, Run, data, load_mnist
+from gan_theory.mnist.__main__ import main
+from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
+from gan_theory.mnist.data import to_images, to_pixels
+
+SEED = RECIPES["seed"]
+DIGITS = 300  # two whole batches and a smaller one an epoch
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load_mnist()
+
+
+@pytest.fixture
+def few(mnist, monkeypatch):
+    """The command line on the first digits only."""
+    monkeypatch.setattr(
+        "gan_theory.mnist.__main__.load_mnist", lambda: mnist._replace(x_train=mnist.x_train[:DIGITS])
+    )
+    return mnist.x_train[:DIGITS]
+
+
+def train(out, *more, epochs=2):
+    return main(["train", "--recipe", "seed", "--epochs", str(epochs), "--out", str(out), *more])
+
+
+def state(path):
+    """All that a checkpoint holds, bit for bit, apart from the clock's readings."""
+    tensors, metadata = read_checkpoint(path / "checkpoint.safetensors")
+    log = [
+        {name: value for name, value in line.items() if name != "images_per_second"}
+        for line in metadata["log"]
+    ]
+    return {name: t.numpy().tobytes() for name, t in tensors.items()}, {
+        **metadata,
+        "log": log,
+        "seconds": None,
+    }
+
+
+def read_log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+# The data.
+
+
+def idx(array):
+    """The array as the IDX file that MNIST was published in."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "md5"),
+    [
+        ("x_train", "6bbc9ace898e44ae57da46a324031adb"),
+        ("y_train", "a25bea736e30d166cdddb491f175f624"),
+        ("x_test", "2646ac647ad5339dbf082846283269ea"),
+        ("y_test", "27ae3e4e09519cfbb04c329615203637"),
+    ],
+)
+def test_arrays_are_the_published_ones(mnist, name, md5):
+    array = getattr(mnist, name)
+    assert array.dtype == np.uint8
+    assert hashlib.md5(idx(array), usedforsecurity=False).hexdigest() == md5
+
+
+def flip(content):
+    return content[:5_000_000] + bytes([content[5_000_000] ^ 1]) + content[5_000_001:]
+
+
+@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1], lambda _: b""])
+def test_damaged_data_is_refused(damage, tmp_path, monkeypatch):
+    damaged = tmp_path / "mnist.npz"
+    damaged.write_bytes(damage(data.PATH.read_bytes()))
+    monkeypatch.setattr(data, "PATH", damaged)
+    with pytest.raises(ValueError, match="is damaged") as error:
+        load_mnist()
+    found = hashlib.sha256(damaged.read_bytes()).hexdigest()
+    for part in (str(damaged), data.SHA256, found, f"git checkout -- {damaged}"):
+        assert part in str(error.value)
+
+
+def test_missing_data_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "PATH", tmp_path / "mnist.npz")
+    with pytest.raises(FileNotFoundError, match=r"mnist\.npz is missing.*git checkout -- "):
+        load_mnist()
+
+
+def test_pixels_and_images_are_scaled(mnist):
+    pixels = to_pixels(mnist.x_test[:100])
+    assert pixels.dtype == torch.float32
+    assert (pixels.min(), pixels.max()) == (-1, 1)
+    np.testing.assert_allclose(to_images(pixels).numpy(), mnist.x_test[:100] / 255, atol=1e-6)
+
+
+# A run.
+
+
+def test_a_run_trains_the_recipe_from_the_issue_of_adam_on_the_paper_algorithm(mnist):
+    """One epoch agrees with a plain loop over the same order and noise, written here from scratch."""
+    digits = mnist.x_train[:DIGITS]
+    run, other = Run(SEED, digits, seed=3), Run(SEED, digits, seed=3)
+    batches = []
+    run.discriminator.register_forward_pre_hook(lambda _, args: batches.append(args[0].detach()))
+    list(run.train_epoch())
+
+    G, D = other.generator, other.discriminator
+    adam_g, adam_d = torch.optim.Adam(G.parameters(), lr=3e-4), torch.optim.Adam(D.parameters(), lr=3e-4)
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    for x in batches[::3]:
+        real, fake = D(x), D(G(torch.randn(len(x), 100, generator=other.noise)).detach())
+        loss = cross_entropy(real, torch.ones_like(real)) + cross_entropy(fake, torch.zeros_like(fake))
+        adam_d.zero_grad()
+        loss.backward()
+        adam_d.step()
+        fake = D(G(torch.randn(len(x), 100, generator=other.noise)))
+        adam_g.zero_grad()
+        cross_entropy(fake, torch.ones_like(fake)).backward()
+        adam_g.step()
+    for a, b in zip(
+        [*run.generator.parameters(), *run.discriminator.parameters()],
+        [*G.parameters(), *D.parameters()],
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_an_epoch_sees_every_digit_once_and_epochs_differ_in_order(mnist):
+    digits = mnist.x_train[:DIGITS]
+    run = Run(SEED, digits)
+    seen = []
+    run.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    epochs = []
+    for _ in range(2):
+        sizes = [len(step.logits_real) for step in run.train_epoch()]
+        assert sizes == [128, 128, 44]
+        epochs.append(torch.cat(seen[::3]))  # real, then fakes, then the fakes of G's update
+        seen.clear()
+    everything = sorted(map(bytes, to_pixels(digits).numpy()))
+    assert [sorted(map(bytes, epoch.numpy())) for epoch in epochs] == [everything, everything]
+    assert not torch.equal(*epochs)
+
+
+def test_the_seed_decides_everything(mnist):
+    runs = [Run(SEED, mnist.x_train[:DIGITS], seed) for seed in (1, 1, 2)]
+    torch.rand(1)  # the global generator plays no part
+    for run in runs:
+        list(run.train_epoch())
+    a, b, c = (run.tensors() for run in runs)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not any(torch.equal(a[name], c[name]) for name in a if name.endswith("weight"))
+    assert torch.equal(runs[0].fixed_z, runs[1].fixed_z)
+    assert not torch.equal(runs[0].fixed_z, runs[2].fixed_z)
+
+
+def test_the_log_holds_the_means_over_the_epochs_images(mnist):
+    run = Run(SEED, mnist.x_train[:DIGITS])
+    steps = list(run.train_epoch())
+    (line,) = run.log
+    weights = np.array([128, 128, 44]) / DIGITS
+    assert line["epoch"] == 1
+    assert line["discriminator_loss"] == pytest.approx(
+        weights @ [s.discriminator_loss for s in steps], rel=1e-6
+    )
+    assert line["generator_loss"] == pytest.approx(weights @ [s.generator_loss for s in steps], rel=1e-6)
+    real, fake = (
+        torch.cat([getattr(s, f"logits_{kind}") for s in steps]).sigmoid() for kind in ("real", "fake")
+    )
+    assert line["mean_d_real"] == pytest.approx(real.mean().item(), rel=1e-6)
+    assert line["mean_d_fake"] == pytest.approx(fake.mean().item(), rel=1e-6)
+    assert line["images_per_second"] > 0
+
+
+def test_saved_after_any_step_and_loaded_a_run_goes_on_bit_for_bit(mnist, tmp_path):
+    digits = mnist.x_train[:DIGITS]
+    path = tmp_path / "checkpoint.safetensors"
+    straight, broken = Run(SEED, digits), Run(SEED, digits)
+    for _ in range(3):
+        list(straight.train_epoch())
+    broken.save(path)
+    while broken.epoch < 3:
+        broken = Run(SEED, digits)
+        broken.load(path)
+        next(broken.train_epoch(), None)  # None: the step that ends the epoch had been made already
+        broken.save(path)
+    a, b = straight.tensors(), broken.tensors()
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    clockless = [[{**line, "images_per_second": None} for line in run.log] for run in (straight, broken)]
+    assert clockless[0] == clockless[1]
+
+
+@pytest.mark.parametrize(
+    ("images", "seed", "message"),
+    [
+        (np.zeros((5, 28, 28)), 0, "images must be uint8.*float64"),
+        (np.zeros((5, 784), np.uint8), 0, r"images must be .*\(5, 784\)"),
+        (np.zeros((0, 28, 28), np.uint8), 0, "n ≥ 1"),
+        (np.zeros((5, 28, 28), np.uint8), -1, "seed must be .*not -1"),
+    ],
+)
+def test_a_runs_arguments_are_checked(images, seed, message):
+    with pytest.raises(ValueError, match=message):
+        Run(SEED, images, seed)
+
+
+# Checkpoints.
+
+
+@pytest.fixture
+def saved(mnist, tmp_path):
+    run, path = Run(SEED, mnist.x_train[:DIGITS]), tmp_path / "checkpoint.safetensors"
+    next(run.train_epoch())
+    run.save(path)
+    return run, path
+
+
+def change(path, tensors=(), metadata=()):
+    old_tensors, old_metadata = read_checkpoint(path)
+    write_checkpoint(path, {**old_tensors, **dict(tensors)}, {**old_metadata, **dict(metadata)})
+
+
+def drop(path, name):
+    tensors, metadata = read_checkpoint(path)
+    tensors.pop(name, None), metadata.pop(name, None)
+    write_checkpoint(path, tensors, metadata)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "there is no checkpoint"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a whole checkpoint"),
+        (lambda path: path.write_bytes(b""), "not a whole checkpoint"),
+        (lambda path: torch.save({}, path), "not a whole checkpoint"),
+        (lambda path: change(path, metadata={"recipe": "other"}), "recipe 'other', not 'seed'"),
+        (lambda path: change(path, metadata={"seed": 7}), "seed 7, not 0"),
+        (lambda path: change(path, metadata={"images": 60000}), "images 60000, not 300"),
+        (lambda path: change(path, {"generator.0.bias": torch.zeros(3)}), r"generator\.0\.bias .*\[3\]"),
+        (lambda path: change(path, {"sums": torch.zeros(4)}), "sums .*float32"),
+        (lambda path: drop(path, "generator.0.weight.exp_avg"), r"lacks generator\.0\.weight\.exp_avg$"),
+        (lambda path: drop(path, "log"), "lacks log$"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(saved, damage, message):
+    run, path = saved
+    damage(path)
+    before = {name: tensor.clone() for name, tensor in run.tensors().items()}
+    with pytest.raises(CheckpointError, match=message) as error:
+        run.load(path)
+    assert str(path) in str(error.value)
+    assert run.batch == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.tensors().items())
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# The command line.
+
+
+@pytest.mark.usefixtures("few")
+def test_the_command_writes_log_grids_and_checkpoint(tmp_path, capsys):
+    assert train(tmp_path / "run") == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoint.safetensors",
+        "epoch-0001.png",
+        "epoch-0002.png",
+        "log.jsonl",
+        "real.png",
+    ]
+    log = read_log(tmp_path / "run")
+    names = [
+        "epoch",
+        "discriminator_loss",
+        "generator_loss",
+        "mean_d_real",
+        "mean_d_fake",
+        "images_per_second",
+    ]
+    assert [list(line) for line in log] == [names, names]
+    assert [line["epoch"] for line in log] == [1, 2]
+    assert "epoch 2/2: loss of D" in capsys.readouterr().out
+
+
+def test_the_grids_show_the_digits_and_the_generator(few, tmp_path):
+    train(tmp_path / "run", epochs=1)
+    real = imread(tmp_path / "run" / "real.png")[::2, ::2, 0]
+    second_digit = real[1:29, 31:59]  # the first row's second tile, inside its frame of paper
+    np.testing.assert_allclose(second_digit, 1 - few[1] / 255, atol=1 / 255)
+    run = Run(SEED, few)
+    run.load(tmp_path / "run" / "checkpoint.safetensors")
+    grid = imread(tmp_path / "run" / "epoch-0001.png")[::2, ::2, 0]
+    np.testing.assert_allclose(grid[31:59, 1:29], 1 - run.generate(run.fixed_z)[8].numpy(), atol=2 / 255)
+
+
+COMMAND = """
+import sys, time
+from gan_theory.mnist import Run, __main__, load_mnist
+
+train_epoch, digits = Run.train_epoch, load_mnist()
+
+def slowly(run):
+    for step in train_epoch(run):
+        time.sleep(0.05)  # so that the signal comes in the middle
+        yield step
+
+Run.train_epoch = slowly
+__main__.load_mnist = lambda: digits._replace(x_train=digits.x_train[:{digits}])
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def signalled(number, epoch, *arguments):
+    """Runs the command in a process of its own, and sends it a signal once it has drawn the epoch's grid."""
+    command = [sys.executable, "-c", COMMAND.format(digits=DIGITS), "train", "--recipe", "seed", *arguments]
+    grid = Path(arguments[arguments.index("--out") + 1]) / f"epoch-{epoch:04}.png"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not grid.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed, errors = process.communicate()
+    return process.returncode, printed, errors
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither signal")
+@pytest.mark.usefixtures("few")
+def test_killed_resumed_stopped_by_ctrl_c_and_resumed_equals_undisturbed(tmp_path):
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "disturbed"
+    train(undisturbed, epochs=12)
+    arguments = ["--epochs", "12", "--out", str(out)]
+    assert signalled(signal.SIGKILL, 2, *arguments)[0] == -signal.SIGKILL
+    code, printed, errors = signalled(signal.SIGINT, 5, *arguments, "--resume")
+    assert (code, errors) == (130, "")
+    assert "add --resume to go on" in printed
+    assert train(out, "--resume", epochs=12) == 0
+    assert state(out) == state(undisturbed)
+    assert [line["epoch"] for line in read_log(out)] == list(range(1, 13))
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in undisturbed.iterdir())
+    for grid in undisturbed.glob("*.png"):
+        assert (out / grid.name).read_bytes() == grid.read_bytes()
+
+
+@pytest.mark.parametrize("writes", range(9))
+@pytest.mark.usefixtures("few")
+def test_killed_between_any_two_writes_and_resumed_equals_undisturbed(tmp_path, monkeypatch, writes):
+    """The run dies just before its write number `writes`, or halfway through it, in its first two epochs."""
+    train(tmp_path / "undisturbed")
+
+    class Killed(BaseException):
+        """Nothing catches it, as nothing catches SIGKILL."""
+
+    count, replace = iter(range(100)), Path.replace
+
+    def die(source, target):
+        if next(count) == writes:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # the dead tidy nothing up
+        with pytest.raises(Killed):
+            train(tmp_path / "killed")
+    begun = (tmp_path / "killed" / "checkpoint.safetensors").exists()
+    assert begun == (writes > 0)
+    assert train(tmp_path / "killed", *["--resume"] * begun) == 0
+    assert state(tmp_path / "killed") == state(tmp_path / "undisturbed")
+    assert [line["epoch"] for line in read_log(tmp_path / "killed")] == [1, 2]
+    for file in (tmp_path / "undisturbed").glob("*.png"):
+        assert (tmp_path / "killed" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.usefixtures("few")
+def test_ctrl_c_stops_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capsys):
+    train(tmp_path / "undisturbed")
+    train_epoch = Run.train_epoch
+
+    def interrupted(run):
+        for step in train_epoch(run):
+            if (run.epoch, run.batch) == (1, 2):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "train_epoch", interrupted)
+        assert train(tmp_path / "stopped") == 130
+    assert "stopped after batch 2 of epoch 2" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert train(tmp_path / "stopped", "--resume") == 0
+    assert state(tmp_path / "stopped") == state(tmp_path / "undisturbed")
+
+
+@pytest.mark.usefixtures("few")
+def test_resume_with_all_epochs_done_says_so(tmp_path, capsys):
+    train(tmp_path / "run")
+    before = state(tmp_path / "run")
+    assert train(tmp_path / "run", "--resume") == 0
+    assert "has 2 epochs already" in capsys.readouterr().out
+    assert state(tmp_path / "run") == before
+
+
+@pytest.mark.usefixtures("few")
+def test_more_epochs_go_on_from_the_last(tmp_path):
+    train(tmp_path / "once", epochs=3)
+    train(tmp_path / "twice", epochs=1)
+    train(tmp_path / "twice", "--resume", epochs=3)
+    assert state(tmp_path / "twice") == state(tmp_path / "once")
+
+
+@pytest.mark.parametrize(
+    ("poison", "named"),
+    [("D", "step 2 of epoch 2 .*loss is nan"), ("G", r"step 3 of epoch 2 generator\.0\.bias is not finite")],
+)
+@pytest.mark.usefixtures("few")
+def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_checkpoint(
+    tmp_path, monkeypatch, capsys, poison, named
+):
+    train(tmp_path / "healthy", epochs=1)
+    train_epoch = Run.train_epoch
+
+    def poisoned(run):
+        for step in train_epoch(run):
+            if run.epoch == 1 and (poison, run.batch) in {("D", 1), ("G", 3)}:
+                network = run.discriminator if poison == "D" else run.generator
+                torch.nn.init.constant_(network[0].bias, torch.nan)
+            yield step
+
+    monkeypatch.setattr(Run, "train_epoch", poisoned)
+    assert train(tmp_path / "run") == 1
+    captured = capsys.readouterr()
+    assert re.search(named, captured.err), captured.err
+    assert "Traceback" not in captured.err
+    assert state(tmp_path / "run") == state(tmp_path / "healthy")
+    assert [line["epoch"] for line in read_log(tmp_path / "run")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "sead"], "argument --recipe: invalid choice: 'sead'"),
+        (["--epochs", "0"], "argument --epochs: must be an integer from 1 to 1000000, not '0'"),
+        (["--epochs", "-3"], "argument --epochs: must be"),
+        (["--epochs", "1.5"], "argument --epochs: must be"),
+        (["--seed", "-1"], "argument --seed: must be an integer from 0 to 4294967295, not '-1'"),
+        (["--resume"], "argument --resume: there is no checkpoint"),
+        (["--out", "{tmp}/file/run"], "argument --out: "),
+        (["--out", "{tmp}/file"], "argument --out: "),
+        (["--out", "{tmp}"], "argument --out: {tmp} is not empty"),
+    ],
+)
+@pytest.mark.usefixtures("few")
+def test_misuse_names_the_argument(tmp_path, capsys, arguments, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as stop:
+        train(tmp_path / "run", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert stop.value.code == 2
+    assert message.format(tmp=tmp_path) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "something was left behind"
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_is_not_overwritten_nor_mixed_with_another(tmp_path, capsys):
+    out = tmp_path / "run"
+    train(out, epochs=1)
+    before = state(out)
+    for arguments, message in [
+        ([], "argument --out: .* holds a run; add --resume"),
+        (["--resume", "--seed", "1"], "argument --resume: .* of a run with seed 0, not 1"),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            train(out, *arguments)
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
+    assert state(out) == before
+
+
+def test_damaged_data_stops_the_command_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "PATH", tmp_path / "mnist.npz")
+    assert train(tmp_path / "run") == 1
+    assert "mnist.npz is missing" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

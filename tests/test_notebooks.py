@@ -1,0 +1,252 @@
+"""The rules that every notebook of the book keeps, and the bond between its claims and their checks."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted(BOOK.glob("*.ipynb"))}
+TEXTS = {
+    **{
+        f"{name}.ipynb": "\n\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+        for name, nb in NOTEBOOKS.items()
+    },
+    **{path.name: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))},
+}
+# The introduction proves nothing, and what is trained on digits is random: neither has numbers to compare.
+THEORY = sorted(NOTEBOOKS.keys() - {"intro", "mnist-gan"})
+
+CHECKED = {"keep_output", "nbval-check-output"}
+DISPLAY = {"hide-input", "remove-input", "hide-output", "remove-output"}
+CLAIMS = ("eq-", "thm-", "prop-", "lem-", "cor-", "def-")
+OTHERS = ("ex-", "sol-", "fig-")
+SEEDING = {"manual_seed", "seed", "set_rng_state", "default_rng", "RandomState"}
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def code_cells(name):
+    return [cell for cell in NOTEBOOKS[name].cells if cell.cell_type == "code"]
+
+
+def tree(cell):
+    return ast.parse(re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.MULTILINE))
+
+
+def called(node):
+    """The last name of what a call calls: `assert_close` for `torch.testing.assert_close(…)`."""
+    return getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+
+
+def number_of_significant_digits(number):
+    return len(re.sub(r"[eE].*", "", number).replace(".", "").lstrip("0"))
+
+
+def labels(text):
+    return re.findall(r"^\s*:label:\s*(\S+)", text, re.MULTILINE) + re.findall(r"\$\$\s*\(([\w:-]+)\)", text)
+
+
+def none_of(offences):
+    """Fails with a list, if there is anything to list."""
+    offences = list(offences)
+    assert not offences, "\n" + "\n".join(f"  {offence}" for offence in offences)
+
+
+every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+every_theory_chapter = pytest.mark.parametrize("name", THEORY)
+
+
+@every_notebook
+def test_is_a_valid_notebook_for_any_python_3(name):
+    notebook = NOTEBOOKS[name]
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    none_of(
+        f"{c.id}: a cell's id is lower-case words"
+        for c in notebook.cells
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", c.id)
+    )
+
+
+@every_notebook
+def test_a_cell_is_short_and_prose_comes_before_it(name):
+    cells = NOTEBOOKS[name].cells
+    for before, cell in zip([None, *cells], cells, strict=False):
+        if cell.cell_type == "code":
+            lines = len(cell.source.splitlines())
+            assert lines <= 12, f"{cell.id} has {lines} lines, and 12 are allowed"
+            assert before is not None, f"{cell.id}: prose comes before code"
+            assert before.cell_type == "markdown", f"{cell.id}: prose comes between {before.id} and it"
+            assert before.source.strip(), f"{cell.id}: the prose before it is empty"
+
+
+@every_notebook
+def test_tags_are_known_and_checked_outputs_are_kept(name):
+    for cell in NOTEBOOKS[name].cells:
+        unknown = {tag for tag in tags(cell) - CHECKED - DISPLAY if not tag.startswith("checks:")}
+        assert not unknown, f"{cell.id}: unknown tags {sorted(unknown)}"
+        assert tags(cell) & CHECKED in (set(), CHECKED), (
+            f"{cell.id}: {' and '.join(sorted(CHECKED))} go together"
+        )
+
+
+@every_notebook
+def test_only_checked_outputs_are_kept_and_those_are_short_numbers(name):
+    for cell in code_cells(name):
+        assert cell.execution_count is None, f"{cell.id}: has an execution count"
+        if not tags(cell) & CHECKED:
+            assert not cell.outputs, (
+                f"{cell.id}: has an output and is not tagged {' and '.join(sorted(CHECKED))}"
+            )
+            continue
+        assert cell.outputs, f"{cell.id}: is tagged as checked and has no output to compare with"
+        for output in cell.outputs:
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            assert output.get("name", "stdout") == "stdout", f"{cell.id}: keeps {output.name}"
+            assert set(data) == {"text/plain"}, (
+                f"{cell.id}: keeps {sorted(data)}, and only text can be compared"
+            )
+            numbers = re.findall(r"(?<![\w.])\d*\.\d+(?:[eE][-+]?\d+)?", data["text/plain"])
+            long = [number for number in numbers if number_of_significant_digits(number) > 4]
+            assert not long, f"{cell.id}: more than 4 significant digits in {', '.join(long)}"
+
+
+@every_notebook
+def test_nothing_else_is_left_in_the_file(name):
+    strip, file = ["nbstripout", "--keep-id"], f"book/{name}.ipynb"
+    verified = subprocess.run([sys.executable, "-m", *strip, "--verify", file], cwd=ROOT, check=False)
+    assert verified.returncode == 0, f"run `{' '.join(strip)} {file}`"
+
+
+@every_notebook
+def test_figures_are_described(name):
+    for cell in code_cells(name):
+        shown = tree(cell).body[-1:] or [None]
+        value = getattr(shown[0], "value", None) if isinstance(shown[0], ast.Expr) else None
+        draws = re.match(r"fig", getattr(value, "id", called(value))) is not None
+        described = cell.metadata.get("mystnb", {})
+        if draws or "figure" in described or "image" in described:
+            alt = described.get("image", {}).get("alt", "")
+            assert len(alt.split()) >= 5, (
+                f"{cell.id}: mystnb.image.alt must say what the figure shows, not {alt!r}"
+            )
+            assert described.get("figure", {}).get("caption"), (
+                f"{cell.id}: a figure needs mystnb.figure.caption"
+            )
+
+
+@every_notebook
+def test_functions_do_not_seed(name):
+    for cell in code_cells(name):
+        functions = [n for n in ast.walk(tree(cell)) if isinstance(n, ast.FunctionDef | ast.Lambda)]
+        seeds = {called(n) for function in functions for n in ast.walk(function)} & SEEDING
+        assert not seeds, f"{cell.id}: {seeds} inside a function gives the same numbers at every call"
+
+
+def test_the_package_does_not_seed():
+    """Except in `mnist`, where a run is made from the seed that its caller gives."""
+    none_of(
+        f"{path.relative_to(ROOT)}:{node.lineno} calls {called(node)}: randomness is an argument"
+        for path in sorted((ROOT / "gan_theory").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if called(node) in SEEDING
+    )
+
+
+def test_no_function_is_defined_in_two_notebooks():
+    places = defaultdict(list)
+    for name in NOTEBOOKS:
+        for cell in code_cells(name):
+            for node in ast.walk(tree(cell)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    places[node.name].append(f"{name}:{cell.id}")
+    none_of(f"{what} is defined in {', '.join(where)}" for what, where in places.items() if len(where) > 1)
+
+
+@every_theory_chapter
+def test_a_chapter_of_theory_has_three_checked_outputs(name):
+    checked = sum(tags(cell) >= CHECKED for cell in code_cells(name))
+    assert checked >= 3, f"{name} has {checked} checked outputs"
+
+
+@every_theory_chapter
+def test_a_chapter_of_theory_has_three_exercises(name):
+    exercises = re.findall(
+        r"\{exercise(?:-start)?\}[^\n]*\n(?::(?!label)[^\n]*\n)*:label: (\S+)", TEXTS[f"{name}.ipynb"]
+    )
+    assert len(exercises) >= 3, f"{name} has {len(exercises)} exercises"
+
+
+def test_every_exercise_has_a_solution():
+    for name, text in TEXTS.items():
+        exercises = {label for label in labels(text) if label.startswith("ex-")}
+        solutions = set(re.findall(r"\{solution(?:-start)?\}\s*(\S+)", text))
+        assert exercises == solutions, (
+            f"{name}: exercises and solutions differ in {sorted(exercises ^ solutions)}"
+        )
+
+
+def test_the_table_of_contents_lists_every_page_and_no_other():
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    assert sorted(listed) == sorted(Path(name).stem for name in TEXTS)
+
+
+def test_labels_are_unique_and_of_a_known_kind():
+    places = [(label, name) for name, text in TEXTS.items() for label in labels(text)]
+    counts = Counter(label for label, _ in places)
+    none_of(f"{name}: {label} is used twice" for label, name in places if counts[label] > 1)
+    none_of(
+        f"{name}: {label} begins with none of {CLAIMS + OTHERS}"
+        for label, name in places
+        if not label.startswith(CLAIMS + OTHERS)
+    )
+
+
+def checks():
+    """Every check: the label it names, and where it is; from the tags of cells and the marks of tests."""
+    for name, notebook in NOTEBOOKS.items():
+        for cell in notebook.cells:
+            for tag in tags(cell):
+                if tag.startswith("checks:"):
+                    yield tag.removeprefix("checks:"), f"book/{name}.ipynb: {cell.id}"
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if called(node) == "checks" and getattr(getattr(node.func, "value", None), "attr", "") == "mark":
+                for label in node.args:
+                    yield ast.literal_eval(label), f"tests/{path.relative_to(ROOT / 'tests')}:{node.lineno}"
+
+
+def test_every_claim_has_a_check_and_every_check_a_claim():
+    claims = {
+        label: name for name, text in TEXTS.items() for label in labels(text) if label.startswith(CLAIMS)
+    }
+    checked = dict(checks())
+    none_of(
+        [f"book/{claims[label]}: {label} has no check" for label in sorted(claims.keys() - checked.keys())]
+        + [
+            f"{checked[label]} checks {label}, which the book does not have"
+            for label in sorted(checked.keys() - claims.keys())
+        ]
+    )
+
+
+@every_notebook
+def test_a_checking_cell_asserts(name):
+    for cell in code_cells(name):
+        if any(tag.startswith("checks:") for tag in tags(cell)):
+            asserts = [
+                n for n in ast.walk(tree(cell)) if isinstance(n, ast.Assert) or called(n).startswith("assert")
+            ]
+            assert asserts, f"{cell.id}: is tagged as a check and asserts nothing"

@@ -1,0 +1,144 @@
+"""The figures say what they were handed: their artists, not their pixels, are looked at."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+
+from gan_theory import plotting
+
+X = np.linspace(-1.0, 1.0, 5)
+UP, DOWN = X + 1.0, 1.0 - X
+
+
+@pytest.fixture
+def ax():
+    with plotting.figure() as (_, axes):
+        yield axes
+
+
+def line_of(ax, label):
+    (line,) = [line for line in ax.lines if line.get_label() == label]
+    return line
+
+
+def test_a_figure_is_closed_and_leaves_the_settings_alone():
+    before = dict(mpl.rcParams)
+    with plotting.figure(2, 1, height=4.0, sharex=True) as (fig, axes):
+        axes[0].plot(X, UP, label="up")
+        legend = axes[0].legend()
+    assert dict(mpl.rcParams) == before
+    assert not plt.get_fignums()
+    assert axes.shape == (2,)
+    assert fig.get_size_inches() == pytest.approx([plotting.WIDTH, 4.0])
+    assert fig.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    written = [*axes[0].get_xticklabels(), *axes[1].get_yticklabels(), *legend.get_texts(), axes[0].title]
+    assert min(text.get_fontsize() for text in written) >= 11  # still legible at the width of a telephone
+
+
+def test_a_figure_is_closed_when_its_block_fails():
+    with pytest.raises(RuntimeError, match="inside"), plotting.figure():
+        raise RuntimeError("inside")
+    assert not plt.get_fignums()
+
+
+def test_densities_and_discriminators_wear_the_colours_of_the_paper(ax):
+    plotting.draw_densities(ax, X, UP, DOWN)
+    plotting.draw_discriminator(ax, X, UP / 2)
+    plotting.draw_discriminator(ax, X, DOWN / 2, "learnt", learnt=True)
+    drawn = {
+        r"$p_{\mathrm{data}}$": (UP, "#000000", ":"),
+        "$p_g$": (DOWN, "#009e73", "-"),
+        "$D$": (UP / 2, "#0072b2", "--"),
+        "learnt": (DOWN / 2, "#d55e00", "-"),
+    }
+    assert len(ax.lines) == len(drawn)
+    for label, (y, colour, style) in drawn.items():
+        line = line_of(ax, label)
+        np.testing.assert_array_equal(line.get_xydata(), np.column_stack([X, y]))
+        assert (to_hex(line.get_color()), line.get_linestyle()) == (colour, style)
+    # The densities coincide at the end of training: the dotted line is then the one on top.
+    assert line_of(ax, r"$p_{\mathrm{data}}$").zorder > line_of(ax, "$p_g$").zorder
+
+
+def test_colours_differ_in_lightness_or_style():
+    looks = [(round(float(np.dot(to_rgb(look["color"]), [0.2126, 0.7152, 0.0722])), 1), look["linestyle"])
+             for look in plotting.LINES.values()]  # fmt: skip
+    assert len(set(looks)) == len(looks), "two objects look the same without colour"
+
+
+def test_either_density_can_be_left_out_and_renamed(ax):
+    plotting.draw_densities(ax, X, p_g=UP, labels=("$p$", "$q$"))
+    assert [line.get_label() for line in ax.lines] == ["$q$"]
+
+
+@pytest.mark.parametrize("height", [0.0, 0.5, 1.0])
+def test_the_axes_of_a_discriminator_show_every_probability(ax, height):
+    plotting.draw_discriminator(ax, X, np.full(5, height))
+    low, high = ax.get_ylim()
+    assert low <= 0 and high >= 1
+
+
+def test_an_area_is_shaded_between_the_integrand_and_zero(ax):
+    plotting.draw_area(ax, X, X, label="x")
+    np.testing.assert_array_equal(line_of(ax, "x").get_ydata(), X)
+    added, taken = (area.get_datalim(ax.transData) for area in ax.collections)
+    assert (added.y0, added.y1) == (0.0, 1.0)
+    assert (taken.y0, taken.y1) == (-1.0, 0.0)
+    assert [area.get_hatch() for area in ax.collections] == [None, "///"]
+
+
+def test_an_arrow_leads_from_each_z_up_to_its_x(ax):
+    plotting.draw_mapping(ax, [-1.0, 0.0, 2.0], [3.0, 4.0, 6.0])
+    arrows = [text for text in ax.texts if not text.get_text()]
+    assert [(arrow.get_position(), arrow.xy) for arrow in arrows] == [
+        ((-1.0, 0.0), (3.0, 1.0)),
+        ((0.0, 0.0), (4.0, 1.0)),
+        ((2.0, 0.0), (6.0, 1.0)),
+    ]
+    assert {text.get_text(): text.xy[1] for text in ax.texts if text.get_text()} == {"$z$": 0.0, "$x$": 1.0}
+
+
+def test_an_arrow_needs_both_its_ends(ax):
+    with pytest.raises(ValueError, match="zip"):
+        plotting.draw_mapping(ax, [0.0, 1.0], [0.0])
+
+
+def test_images_lie_row_after_row_in_dark_ink(ax):
+    images = np.stack([np.full((28, 28), shade) for shade in (0.2, 0.4, 0.6, 0.8, 1.0)])
+    plotting.draw_images(ax, images, columns=3)
+    (sheet,) = ax.images
+    ink = np.asarray(sheet.get_array())
+    centres = ink[15::30, 15::30]
+    np.testing.assert_array_equal(centres, [[0.2, 0.4, 0.6], [0.8, 1.0, 0.0]])
+    assert ink.shape == (60, 90)
+    assert ink[0].max() == ink[:, 29].max() == 0.0  # paper between the images
+    assert sheet.get_clim() == (0.0, 1.0)
+    assert sheet.cmap(1.0)[:3] == (0.0, 0.0, 0.0) and sheet.cmap(0.0)[:3] == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28), (2, 1, 28, 28)])
+def test_images_of_another_shape_are_refused(ax, shape):
+    with pytest.raises(ValueError, match=r"images has shape .*must be \(n, height, width\)"):
+        plotting.draw_images(ax, np.zeros(shape))
+
+
+def test_figure_1_draws_its_stages_in_reading_order():
+    x, up, down = (torch.from_numpy(array) for array in (X, UP, DOWN))  # as the chapters hand them in
+    stages = [plotting.Stage(f"({c})", up + i, down / 2, [0.0], [i]) for i, c in enumerate("abcd")]
+    fig = plotting.figure_1(x, up, stages)
+    assert not plt.get_fignums()
+    panels = [ax for ax in fig.axes if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["(a)", "(b)", "(c)", "(d)"]
+    corners = [(round(ax.get_position().x0, 1), -round(ax.get_position().y0, 1)) for ax in panels]
+    assert corners == sorted(corners, key=lambda corner: (corner[1], corner[0]))
+    for i, ax in enumerate(panels):
+        np.testing.assert_array_equal(line_of(ax, "$p_g$").get_ydata(), UP + i)
+        assert ax.get_xlim() == (-1.0, 1.0)
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == [
+        r"$p_{\mathrm{data}}$",
+        "$p_g$",
+        "$D$",
+    ]

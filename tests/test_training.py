@@ -1,0 +1,219 @@
+"""Algorithm 1: what it updates, when, on which batches, and by exactly which gradient."""
+
+import math
+from itertools import repeat
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from torch import nn
+from torch.optim import SGD
+
+from gan_theory.losses import non_saturating_generator_loss, saturating_generator_loss
+from gan_theory.networks import mlp
+from gan_theory.training import train
+
+
+class Game:
+    """A small GAN that records what `train` does to it."""
+
+    def __init__(self, batches, learning_rate=0.1, **options):
+        random = torch.Generator().manual_seed(0)
+        self.G, self.D = mlp(1, 4, 1, generator=random), mlp(1, 4, 1, generator=random)
+        self.calls, self.seen, self.noise = [], [], []
+        self.optimizers = SGD(self.G.parameters(), learning_rate), SGD(self.D.parameters(), learning_rate)
+        for name, optimizer in zip("GD", self.optimizers, strict=True):
+            optimizer.register_step_post_hook(lambda *_, name=name: self.calls.append(name))
+        self.D.register_forward_pre_hook(lambda _, args: self.seen.append(args[0].detach().clone()))
+
+        def sample_noise(n):
+            self.noise.append(torch.randn(n, 1, generator=random))
+            return self.noise[-1]
+
+        self.steps = train(
+            self.G,
+            self.D,
+            batches,
+            sample_noise,
+            generator_optimizer=self.optimizers[0],
+            discriminator_optimizer=self.optimizers[1],
+            **options,
+        )
+
+
+def minibatches(count, size=3):
+    return [
+        torch.arange(size * i, size * (i + 1), dtype=torch.float32).reshape(size, 1) for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_k_updates_of_d_then_one_of_g(k):
+    game = Game(minibatches(2 * k), discriminator_steps=k)
+    for iteration, step in enumerate(game.steps, start=1):
+        assert step.number == iteration
+        assert game.calls == (["D"] * k + ["G"]) * iteration
+    assert iteration == 2
+
+
+def test_every_update_has_fresh_data_and_fresh_noise():
+    batches = minibatches(6)
+    game = Game(batches, discriminator_steps=3)
+    list(game.steps)
+    calls_of_d = [game.seen[i : i + 7] for i in (0, 7)]  # real, fake, real, fake, real, fake, then G's
+    real = [x for calls in calls_of_d for x in calls[0:6:2]]
+    assert all(torch.equal(x, y) for x, y in zip(real, batches, strict=True))
+    assert len(game.noise) == 8
+    assert len({tuple(z.flatten().tolist()) for z in game.noise}) == 8, "a noise minibatch was used twice"
+
+
+def test_the_last_smaller_batch_gets_as_much_noise():
+    game = Game([*minibatches(2), torch.zeros(2, 1)])
+    steps = list(game.steps)
+    assert [len(step.logits_real) for step in steps] == [len(step.logits_fake) for step in steps] == [3, 3, 2]
+    assert [len(z) for z in game.noise] == [3, 3, 3, 3, 2, 2]
+
+
+def test_an_iteration_that_the_data_cannot_fill_does_not_begin():
+    game = Game(minibatches(8), discriminator_steps=3)
+    assert len(list(game.steps)) == 2
+    assert game.calls == (["D"] * 3 + ["G"]) * 2
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_discriminators_update_leaves_no_gradient_in_the_generator(k):
+    """Backpropagation reaches G exactly once an iteration, through G's own loss."""
+    game = Game(minibatches(2 * k), discriminator_steps=k)
+    reached = []
+    for parameter in game.G.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _: reached.append(game.calls.count("D")))
+    list(game.steps)
+    parameters = len(list(game.G.parameters()))
+    assert reached == [k] * parameters + [2 * k] * parameters
+
+
+def test_each_player_moves_only_in_its_own_update():
+    game = Game(minibatches(2))
+    G, D = game.optimizers
+    frozen = {}
+
+    def remember(name, module):
+        frozen[name] = [p.detach().clone() for p in module.parameters()]
+
+    def unchanged(name, module):
+        assert all(torch.equal(p, q) for p, q in zip(module.parameters(), frozen[name], strict=True))
+
+    D.register_step_pre_hook(lambda *_: remember("G", game.G))
+    D.register_step_post_hook(lambda *_: (unchanged("G", game.G), remember("D", game.D)))
+    G.register_step_post_hook(lambda *_: unchanged("D", game.D))
+    start = [p.detach().clone() for p in game.G.parameters()]
+    list(game.steps)
+    assert frozen.keys() == {"G", "D"}
+    assert not any(torch.equal(p, q) for p, q in zip(game.G.parameters(), start, strict=True))
+
+
+def test_a_step_reports_the_last_update_of_d_and_is_detached():
+    game = Game(minibatches(3), discriminator_steps=3)
+    D = mlp(1, 4, 1)
+    G_start = mlp(1, 4, 1)
+    G_start.load_state_dict(game.G.state_dict())
+    states = []
+    game.optimizers[1].register_step_pre_hook(
+        lambda *_: states.append({n: t.clone() for n, t in game.D.state_dict().items()})
+    )
+    (step,) = game.steps
+    D.load_state_dict(states[-1])
+    torch.testing.assert_close(step.logits_real, D(minibatches(3)[2]).detach())
+    torch.testing.assert_close(step.logits_fake, D(G_start(game.noise[2])).detach())
+    assert not any(field.requires_grad for field in step[1:])
+    assert math.isclose(
+        step.discriminator_loss,
+        -(step.logits_real.sigmoid().log().mean() + (1 - step.logits_fake.sigmoid()).log().mean()),
+        rel_tol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("loss", [saturating_generator_loss, non_saturating_generator_loss])
+def test_one_iteration_against_the_gradients_derived_by_hand(loss):
+    """G(z) = w z + c and D(x) = σ(u x + v): the chain rule by hand, two updates of D, one of G."""
+    rate_g, rate_d = 0.3, 0.2
+    rng = np.random.default_rng(0)
+    reals, noises = rng.normal(3, 1, (2, 5)), rng.normal(0, 1, (3, 5))
+    w, c, u, v = rng.normal(0, 1, 4)
+
+    G, D = nn.Linear(1, 1, dtype=torch.float64), nn.Linear(1, 1, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter, number in zip([G.weight, G.bias, D.weight, D.bias], [w, c, u, v], strict=True):
+            parameter.fill_(number)
+    supply = (torch.tensor(z).reshape(5, 1) for z in noises)
+    (step,) = train(
+        G,
+        D,
+        [torch.tensor(x).reshape(5, 1) for x in reals],
+        lambda _: next(supply),
+        generator_optimizer=SGD(G.parameters(), rate_g),
+        discriminator_optimizer=SGD(D.parameters(), rate_d),
+        generator_loss=loss,
+        discriminator_steps=2,
+    )
+
+    for x, z in zip(reals, noises[:2], strict=True):
+        fake = w * z + c
+        real_error, fake_error = -expit(-(u * x + v)), expit(u * fake + v)
+        loss_of_d = np.mean(np.logaddexp(0, -(u * x + v)) + np.logaddexp(0, u * fake + v))
+        u, v = (
+            u - rate_d * np.mean(real_error * x + fake_error * fake),
+            v - rate_d * np.mean(real_error + fake_error),
+        )
+    z = noises[2]
+    b = u * (w * z + c) + v
+    in_logit = -expit(b) if loss is saturating_generator_loss else -expit(-b)
+    loss_of_g = np.mean(-np.logaddexp(0, b) if loss is saturating_generator_loss else np.logaddexp(0, -b))
+    w, c = w - rate_g * np.mean(in_logit * u * z), c - rate_g * np.mean(in_logit * u)
+
+    trained = [p.item() for p in (G.weight, G.bias, D.weight, D.bias)]
+    np.testing.assert_allclose(trained, [w, c, u, v], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        [step.discriminator_loss, step.generator_loss], [loss_of_d, loss_of_g], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "slope"), [(saturating_generator_loss, "b"), (non_saturating_generator_loss, "-b")]
+)
+def test_dirac_gan_follows_its_recurrence(loss, slope):
+    """Data at 0, G at θ, D(x) = σ(ψx): ψ ← ψ − ηθσ(ψθ), then θ ← θ + ηψσ(±ψθ), for a hundred iterations."""
+    eta, theta, psi = 0.1, 1.0, 0.5
+
+    class Dirac(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = nn.Parameter(torch.tensor(theta, dtype=torch.float64))
+
+        def forward(self, z):
+            return self.theta.expand(len(z), 1)
+
+    G, D = Dirac(), nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.constant_(D.weight, psi)
+    steps = train(
+        G,
+        D,
+        repeat(torch.zeros(4, 1, dtype=torch.float64), 100),
+        lambda n: torch.zeros(n, 1, dtype=torch.float64),
+        generator_optimizer=SGD(G.parameters(), eta),
+        discriminator_optimizer=SGD(D.parameters(), eta),
+        generator_loss=loss,
+    )
+    for _ in steps:
+        psi -= eta * theta * expit(psi * theta)
+        b = psi * theta
+        theta += eta * psi * expit({"b": b, "-b": -b}[slope])
+        assert G.theta.item() == pytest.approx(theta, abs=1e-12)
+        assert D.weight.item() == pytest.approx(psi, abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, None])
+def test_discriminator_steps_is_checked(k):
+    with pytest.raises(ValueError, match=f"discriminator_steps must be a positive integer, not {k}"):
+        next(Game(minibatches(2), discriminator_steps=k).steps)
