@@ -27,7 +27,7 @@ from torch.distributions.transforms import Transform
 _CORE = np.r_[np.arange(0, 4, 0.5), np.arange(4, 10), 10, 12, 14, 17, 20, 26, 40]
 _LIGHT = np.r_[-_CORE[:0:-1], _CORE]
 _EXPONENTIAL = np.r_[-800, -400, -200, -100, -64, _LIGHT, 64, 100, 200, 400, 800]
-_GEOMETRIC = 40.0 * 8.0 ** np.arange(1, 9)
+_GEOMETRIC = 40.0 * 3.0 ** np.arange(1, 17)
 _HEAVY = np.r_[-_GEOMETRIC[::-1], _LIGHT, _GEOMETRIC]
 
 _LARGEST = 1e80  # scale or location

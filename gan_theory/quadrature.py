@@ -13,6 +13,7 @@ that they move with the ends of a support.
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,39 +22,33 @@ from torch.distributions import Distribution
 
 from gan_theory.distributions import Density, as_density
 
+Array = np.ndarray
+
 _ORDER = 20
-_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(_ORDER))
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_ORDER)
 _FRACTIONS = (_NODES + 1) / 2
 # (order, order): values at the nodes -> Legendre coefficients.
 _TO_LEGENDRE = (
-    torch.from_numpy(np.polynomial.legendre.legvander(_NODES.numpy(), _ORDER - 1)).T
-    * _WEIGHTS
-    * (torch.arange(_ORDER) + 0.5).unsqueeze(1)
+    np.polynomial.legendre.legvander(_NODES, _ORDER - 1).T * _WEIGHTS * (np.arange(_ORDER) + 0.5)[:, None]
 )
+_AT_LOW, _AT_HIGH = (-1.0) ** np.arange(_ORDER) @ _TO_LEGENDRE, _TO_LEGENDRE.sum(0)  # values at -1 and at 1
 # (order, order): values at the nodes -> integrals from -1 to each node.
 _CUMULATE = (
-    torch.from_numpy(
-        np.stack(
-            [np.polynomial.Legendre.basis(k).integ(lbnd=-1)(_NODES.numpy()) for k in range(_ORDER)], axis=1
-        )
-    )
+    np.stack([np.polynomial.Legendre.basis(k).integ(lbnd=-1)(_NODES) for k in range(_ORDER)], axis=1)
     @ _TO_LEGENDRE
 )
-_EPSILON = torch.finfo(torch.float64).eps
-_SIGNS = (-1.0) ** torch.arange(_ORDER)  # of the Legendre polynomials at -1
-_LEAP = 1e-7  # a jump times the panel it is in, relative to the integral, at which it is closed in on
+_EPSILON = np.finfo(np.float64).eps
 _RESOLVED = 1e-11  # size of the last three coefficients, relative to the integral, at which a panel is done
+_LEAP = 1e-7  # a jump times the panel it is in, relative to the integral, at which it is closed in on
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12  # the error that is promised
-_CUTS = torch.linspace(0, 1, 9, dtype=torch.float64).unsqueeze(1)  # of a panel that is too coarse
-_OUTERMOST = torch.tensor(
-    [0.0, 0.1, 0.2, 0.3], dtype=torch.float64
-)  # fractions of a panel that show its tail
+_CUTS = np.linspace(0, 1, 9)  # of a panel that is too coarse
 _ROUNDS = 20  # of cutting: enough to close in on a jump down to the spacing of float64
 _MOST_PANELS = 2000  # that are too coarse at one time
+_OUTERMOST = np.array([0.0, 0.1, 0.2, 0.3])  # fractions of a panel that show its tail
 _FARTHEST = 1e100  # distance of the last node: its square still fits into float64
-_FLAT = 1e-11  # an exponent that rounding does not tell from 0
 _CLOSEST = 1e-140  # distance of the last node from a singular point at 0: its inverse square fits too
 _NEAREST = 1e-11  # relative distance from a singular point within which x has lost its digits
+_FLAT = 1e-11  # an exponent that rounding does not tell from 0
 
 
 def integrate(g: Callable[[Tensor], Tensor], *distributions: Distribution | Density) -> Tensor:
@@ -79,13 +74,14 @@ def integrate(g: Callable[[Tensor], Tensor], *distributions: Distribution | Dens
     1.0
     """
     panels = Panels(g, *(as_density(d, f"distribution {i + 1}") for i, d in enumerate(distributions)))
-    values = panels.evaluate(g)
-    total = (values * panels.weights).sum()
+    needs_gradient = torch.is_grad_enabled() and (panels.x.requires_grad or g(panels.x[0, :1]).requires_grad)
+    terms = panels.terms(g) if needs_gradient else panels.resolved
+    total = terms.sum()
     if total.isnan():
         raise ArithmeticError("the integral cannot be decided: it is infinite with both signs")
     if total.isinf():
         return total.detach()
-    before, after = panels.remainders(g, (values * panels.weights).abs().sum().item())
+    before, after = panels.remainders(g, terms.detach().abs().sum().item())
     return total + before.sum() + after.sum()
 
 
@@ -93,7 +89,8 @@ class Panels:
     """Panels over the union of the supports of some densities, fine enough for an integrand.
 
     A panel holds x = t (side 0), or x = anchor + side exp(t) where it reaches for infinity or for a singular
-    point, with t between `start` and `stop` such that x rises. Ends of supports stay attached to parameters.
+    point, with t between `start` and `stop` such that x rises. They are refined in NumPy; where the integrand
+    needs a gradient, it is then evaluated once more at nodes that are attached to the ends of the supports.
 
     Args:
         g: the integrand that is to be resolved, float64 (n,) -> (n,).
@@ -102,21 +99,30 @@ class Panels:
     Attributes:
         x: nodes, (m, order), in ascending order.
         weights: quadrature weights, (m, order).
+        resolved: what the nodes contribute to the integral of g, (m, order), without a gradient.
     """
 
     def __init__(self, g: Callable[[Tensor], Tensor], *densities: Density) -> None:
-        rows, splits, self._open, segments = _layout(densities)
-        self._segment = torch.tensor(segments)
-        self._start, self._stop, self._anchor, self._side = (_column(c) for c in zip(*rows, strict=True))
-        panel, low, high = (torch.tensor(c, dtype=torch.float64) for c in zip(*splits, strict=True))
-        panel, low, high = self._refine(g, panel.long(), low, high)
-        order = torch.argsort(panel + low)
+        rows, pieces, self._open, segment = _layout(densities)
+        columns = list(zip(*rows, strict=True))
+        self._floats = [np.array([_float(v) for v in column]) for column in columns]
+        self._tensors = [_attached(f, column) for f, column in zip(self._floats, columns, strict=True)]
+        self._segment = np.array(segment)
+        panel, low, high = (np.array(c) for c in zip(*pieces, strict=True))
+        panel, low, high, terms = self._refine(g, panel, low, high)
+        order = np.lexsort((low, panel))
         self._panel, self._low, self._high = panel[order], low[order], high[order]
-        self.x, self.weights = self._nodes(self._panel, self._low, self._high)
+        self.resolved = torch.from_numpy(terms[order])
+        if any(column.requires_grad for column in self._tensors):
+            pieces = (torch.from_numpy(v) for v in (self._panel, self._low, self._high))
+            self.x, self.weights = self._nodes(torch, *pieces)
+        else:
+            x, weights = self._nodes(np, self._panel, self._low, self._high)
+            self.x, self.weights = torch.from_numpy(x), torch.from_numpy(weights)
 
-    def evaluate(self, g: Callable[[Tensor], Tensor]) -> Tensor:
-        """The values of g at the nodes, (m, order)."""
-        return g(self.x.reshape(-1)).reshape(self.x.shape)
+    def terms(self, g: Callable[[Tensor], Tensor]) -> Tensor:
+        """What the nodes contribute to the integral of g, (m, order)."""
+        return g(self.x.reshape(-1)).reshape(self.x.shape) * self.weights
 
     def integrate_primitive(self, g: Callable[[Tensor], Tensor], centre: float) -> Tensor:
         r"""The integral of |H|, with :math:`H(x) = \int_{-\infty}^x g` for a g whose whole integral is 0.
@@ -129,9 +135,9 @@ class Panels:
             g: x (n,) -> g(x) (n,), resolved by these panels also with the factor x - centre.
             centre: a point in the middle of things.
         """
-        terms = self.evaluate(g) * self.weights
+        terms = self.terms(g)
         before, after = self.remainders(g, math.inf)
-        moment = (terms * (self.x - centre)).abs().sum().item()
+        moment = (terms * (self.x - centre)).detach().abs().sum().item()
         moment_before, moment_after = self.remainders(lambda x: (x - centre) * g(x), moment)
         whole = before + terms.sum(1) + after
         size = terms.detach().abs().sum(1).cumsum(0)
@@ -139,129 +145,129 @@ class Panels:
         from_left, from_right = whole.cumsum(0), -whole.flip(0).cumsum(0).flip(0)
         at_low = torch.where(right, from_right, from_left - whole) + before
         at_high = torch.where(right, from_right + whole, from_left) - after
-        edges = (self._position(self._panel, u.unsqueeze(1))[0] for u in (self._low, self._high))
+        panel = torch.from_numpy(self._panel)
+        edges = (
+            self._position(torch, panel, torch.from_numpy(u)[:, None])[0] for u in (self._low, self._high)
+        )
         low, high = (edge.squeeze(1) for edge in edges)
         middle = torch.where(right, low, high)
-        moments = (terms * (self.x - middle.unsqueeze(1))).sum(1)
+        moments = (terms * (self.x - middle[:, None])).sum(1)
         areas = ((high - middle) * at_high - (low - middle) * at_low - moments).abs()
 
-        primitive = at_low.unsqueeze(1) + (terms / _WEIGHTS) @ _CUMULATE.T
+        steps = self.weights / torch.from_numpy(_WEIGHTS)
+        primitive = at_low[:, None] + (terms / torch.from_numpy(_WEIGHTS)) @ torch.from_numpy(_CUMULATE).T
         changes = (primitive.detach().amin(1) < 0) & (primitive.detach().amax(1) > 0)
         matters = (areas + (high - low) * at_low.abs()).detach() > 0.1 * _ABSOLUTE
         for i in torch.where(changes & matters)[0]:
-            heights = primitive[i] * self.weights[i] / _WEIGHTS
+            heights = primitive[i] * steps[i]
             areas = areas.index_put((i,), _rule_of_absolute(heights) @ heights)
         left_tail = moment_before[0] - (low[0] - centre) * before[0]
         right_tail = moment_after[-1] - (high[-1] - centre) * after[-1]
         return areas.sum() + left_tail.abs() + right_tail.abs()
 
     def remainders(self, g: Callable[[Tensor], Tensor], total: float) -> tuple[Tensor, Tensor]:
-        """What lies beyond the last nodes at open ends: before each panel, and after it, (m,) each.
+        """What lies beyond the last nodes at open ends: before each piece, and after it, (m,) each.
 
         Seen there as a power law of the distance, with a slowly changing exponent (for logarithms).
         """
         beyond = [torch.zeros(len(self.x), dtype=torch.float64) for _ in range(2)]
         if not self._open:
             return beyond[0], beyond[1]
-        rows, at = torch.tensor(self._open).T
-        spans = (self._stop - self._start).detach().abs()[rows]
-        x, slope = self._position(rows, at.unsqueeze(1) + (1 - 2 * at).unsqueeze(1) * _OUTERMOST)
-        masses = g(x.reshape(-1)).reshape(x.shape) * slope / spans.unsqueeze(1)
-        for (row, end), at_x, span, mass in zip(self._open, x[:, 0], spans.tolist(), masses, strict=True):
+        rows, at = np.array(self._open).T
+        spans = np.abs(self._floats[1] - self._floats[0])[rows]
+        fractions = torch.from_numpy(at[:, None] + (1 - 2 * at)[:, None] * _OUTERMOST)
+        x, slope = self._position(torch, torch.from_numpy(rows), fractions)
+        masses = g(x.reshape(-1)).reshape(x.shape) * slope / torch.from_numpy(spans)[:, None]
+        for (row, end), at_x, span, mass in zip(self._open, x[:, 0], spans, masses, strict=True):
             if mass[0].item() == 0:
                 continue
-            rest, doubt = _power_law(_OUTERMOST[1].item() * span, mass)
+            rest, doubt = _power_law(_OUTERMOST[1] * span, mass)
             if doubt > _RELATIVE * (total + abs(rest.item())) + _ABSOLUTE:
                 raise ArithmeticError(
                     f"the integral cannot be decided: beyond x = {at_x.item():.6g} it falls like no power law"
                 )
-            i = torch.where((self._panel == row) & ((self._high == 1) if end else (self._low == 0)))[0]
-            beyond[end] = beyond[end].index_put((i,), rest)
+            outermost = (self._panel == row) & ((self._high == 1) if end else (self._low == 0))
+            beyond[end] = beyond[end].index_put((torch.from_numpy(np.flatnonzero(outermost)),), rest)
         return beyond[0], beyond[1]
 
-    def _nodes(self, panel: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Nodes and quadrature weights, (m, order) each, on pieces from `low` to `high` of panels (m,)."""
-        length = (high - low).unsqueeze(1)
-        x, slope = self._position(panel, low.unsqueeze(1) + length * _FRACTIONS)
-        return x, slope * length / 2 * _WEIGHTS
+    def _nodes(self, xp: ModuleType, panel: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """Nodes and weights, (m, order) each, on pieces from `low` to `high` of panels, by NumPy or torch."""
+        length = (high - low)[:, None]
+        x, slope = self._position(xp, panel, low[:, None] + length * xp.asarray(_FRACTIONS))
+        return x, slope * (length / 2 * xp.asarray(_WEIGHTS))
 
-    def _position(self, panel: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
+    def _position(self, xp: ModuleType, panel: Array, fraction: Array) -> tuple[Array, Array]:
         """Points x and slopes dx/d(fraction), (m, k) each, at fractions (m, k) of the panels (m,)."""
-        start, stop, anchor, side = (
-            c[panel].unsqueeze(1) for c in (self._start, self._stop, self._anchor, self._side)
-        )
+        columns = self._floats if xp is np else self._tensors
+        start, stop, anchor, side = (column[panel][:, None] for column in columns)
         t = start + (stop - start) * fraction
         linear = side == 0
-        distance = side * t.where(~linear, 0.0).exp()
-        return torch.where(linear, t, anchor + distance), torch.where(linear, 1.0, distance) * (stop - start)
-
-    def _leap_between(self, panel: Tensor, low: Tensor, high: Tensor, values: Tensor) -> Tensor:
-        """By how much values leap from each piece to its neighbours, (m,): a jump between outermost nodes."""
-        coefficients = values @ _TO_LEGENDRE.T
-        at_low, at_high = (coefficients * _SIGNS).sum(1), coefficients.sum(1)
-        within = (panel[1:] == panel[:-1]) & (low[1:] == high[:-1])
-        across = (panel[1:] == panel[:-1] + 1) & (high[:-1] == 1) & (low[1:] == 0)
-        across &= self._segment[panel[1:]] == self._segment[panel[:-1]]
-        leap = torch.where(within | across, (at_low[1:] - at_high[:-1]).abs(), 0.0)
-        return torch.maximum(torch.nn.functional.pad(leap, (0, 1)), torch.nn.functional.pad(leap, (1, 0)))
+        distance = side * xp.exp(xp.where(linear, 0.0, t))
+        return xp.where(linear, t, anchor + distance), xp.where(linear, 1.0, distance) * (stop - start)
 
     @torch.no_grad()
-    def _refine(self, g: Callable, panel: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _refine(self, g: Callable, panel: Array, low: Array, high: Array) -> tuple[Array, ...]:
         """Cut panels until the last Legendre coefficients of the integrand are negligible on each."""
-        done: list[tuple[Tensor, Tensor, Tensor]] = []
+        done: list[tuple[Array, ...]] = []
         settled = doubtful = 0.0
         for _ in range(_ROUNDS):
-            x, weights = self._nodes(panel, low, high)
-            values = g(x.reshape(-1)).reshape(x.shape)
-            if values.isnan().any():
-                raise ArithmeticError(
-                    f"the integrand is not a number at x = {x[values.isnan()][0].item():.6g}"
-                )
+            x, weights = self._nodes(np, panel, low, high)
+            values = g(torch.from_numpy(x.ravel())).numpy().reshape(x.shape)
+            if np.isnan(values).any():
+                raise ArithmeticError(f"the integrand is not a number at x = {x[np.isnan(values)][0]:.6g}")
             terms = values * weights
-            size = terms.abs().sum(1)
-            total = settled + size.sum().item()
-            if math.isinf(total):
-                done.append((panel, low, high))
+            size = np.abs(terms).sum(1)
+            total = settled + size.sum()
+            if np.isinf(total):
+                done.append((panel, low, high, terms))
                 break
-            last = ((terms / _WEIGHTS) @ _TO_LEGENDRE[-3:].T).abs().sum(1)
+            last = np.abs((terms / _WEIGHTS) @ _TO_LEGENDRE[-3:].T).sum(1)
             leap = self._leap_between(panel, low, high, values) * weights.sum(1)
             tolerance = max(_RESOLVED * total, 0.01 * _ABSOLUTE)
             # How the spacing of float64 in x is felt by an integrand that varies on the panel's scale.
-            distance = (x - self._anchor[panel].unsqueeze(1)).abs()
-            scale = torch.where(self._side[panel].unsqueeze(1) == 0, x[:, -1:] - x[:, :1], distance)
-            rounding = (terms * x / scale).abs().sum(1) * 16 * _EPSILON
-            coarse = (last > rounding.clamp(min=tolerance)) | (leap > _LEAP * total + _ABSOLUTE)
-            settled += size[~coarse].sum().item()
-            doubtful += last[~coarse & (last > tolerance)].sum().item()
-            done.append((panel[~coarse], low[~coarse], high[~coarse]))
+            linear = self._floats[3][panel][:, None] == 0
+            distance = np.abs(x - self._floats[2][panel][:, None])
+            scale = np.where(linear, x[:, -1:] - x[:, :1], distance)
+            rounding = np.abs(terms * x / scale).sum(1) * 16 * _EPSILON
+            coarse = (last > np.maximum(rounding, tolerance)) | (leap > _LEAP * total + _ABSOLUTE)
+            settled += size[~coarse].sum()
+            doubtful += last[~coarse & (last > tolerance)].sum()
+            done.append((panel[~coarse], low[~coarse], high[~coarse], terms[~coarse]))
             if not coarse.any():
                 break
             if coarse.sum() > _MOST_PANELS:
                 doubtful = math.inf
                 break
-            panel, low, high = panel[coarse], low[coarse], high[coarse]
-            edges = low + (high - low) * _CUTS
-            panel = panel.repeat_interleave(len(_CUTS) - 1)
-            low, high = edges[:-1].T.reshape(-1), edges[1:].T.reshape(-1)
+            edges = (low + (high - low) * _CUTS[:, None])[:, coarse]
+            panel = np.repeat(panel[coarse], len(_CUTS) - 1)
+            low, high = edges[:-1].T.ravel(), edges[1:].T.ravel()
         else:
             doubtful = math.inf
         if doubtful > _RELATIVE * total + _ABSOLUTE:
             raise ArithmeticError(
-                f"the integral cannot be decided: the integrand is not resolved near x = {x[0, 0].item():.6g}"
+                f"the integral cannot be decided: the integrand is not resolved near x = {x[0, 0]:.6g}"
             )
-        return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
+        return tuple(np.concatenate(parts) for parts in zip(*done, strict=True))
+
+    def _leap_between(self, panel: Array, low: Array, high: Array, values: Array) -> Array:
+        """By how much values leap from each piece to its neighbours, (m,): a jump between outermost nodes."""
+        within = (panel[1:] == panel[:-1]) & (low[1:] == high[:-1])
+        across = (panel[1:] == panel[:-1] + 1) & (high[:-1] == 1) & (low[1:] == 0)
+        across &= self._segment[panel[1:]] == self._segment[panel[:-1]]
+        leap = np.where(within | across, np.abs(values[1:] @ _AT_LOW - values[:-1] @ _AT_HIGH), 0.0)
+        return np.maximum(np.r_[leap, 0.0], np.r_[0.0, leap])
 
 
 def _rule_of_absolute(values: Tensor) -> Tensor:
     """Weights (order,) for the integral of |f|, exact for the polynomial through these values of f."""
-    series = np.polynomial.Legendre((_TO_LEGENDRE @ values.detach()).numpy())
+    series = np.polynomial.Legendre(_TO_LEGENDRE @ values.detach().numpy())
     roots = series.roots()
     edges = np.r_[-1.0, np.sort(roots[(roots.imag == 0) & (np.abs(roots.real) < 1)].real), 1.0]
     signs = np.sign(series((edges[1:] + edges[:-1]) / 2))
     # (2k + 1) P_k is the derivative of P_{k+1} - P_{k-1}.
     legendre = np.polynomial.legendre.legvander(edges, _ORDER)
     primitives = np.c_[edges, (legendre[:, 2:] - legendre[:, :-2]) / (2 * np.arange(1, _ORDER) + 1)]
-    return torch.from_numpy(signs @ np.diff(primitives, axis=0)) @ _TO_LEGENDRE
+    return torch.from_numpy(signs @ np.diff(primitives, axis=0) @ _TO_LEGENDRE)
 
 
 def _power_law(step: float, mass: Tensor) -> tuple[Tensor, float]:
@@ -317,7 +323,7 @@ def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list]:
             splits.append((len(rows), 0.0, 1.0))
             rows.append((knot, end, 0.0, 0.0) if at else (end, knot, 0.0, 0.0))
             return
-        span = abs((near.item() if isinstance(near, Tensor) else near) - far)
+        span = abs(_float(near) - far)
         steps = [0.0, *(step / span for step in 2.0 ** np.arange(1, 12) - 1 if step < span), 1.0]
         steps = steps if at else [1 - step for step in reversed(steps)]
         splits.extend((len(rows), a, b) for a, b in pairwise(steps))
@@ -350,10 +356,16 @@ def _between(low: float, high: float) -> float:
     return (low + high) / 2 if math.isfinite(high) else low + 1.0
 
 
-def _column(values: Sequence[float | Tensor]) -> Tensor:
-    """Floats and 0-d tensors as one float64 tensor, attached to the tensors that need a gradient."""
-    column = torch.tensor([v.item() if isinstance(v, Tensor) else v for v in values], dtype=torch.float64)
-    moving = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
-    if not moving:
-        return column
-    return column.index_put((torch.tensor(moving),), torch.stack([values[i] for i in moving]))
+def _float(value: float | Tensor) -> float:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _attached(floats: Array, column: Sequence[float | Tensor]) -> Tensor:
+    """The floats as a tensor, attached to those values of the column that need a gradient."""
+    moving = [i for i, v in enumerate(column) if isinstance(v, Tensor) and v.requires_grad]
+    tensor = torch.from_numpy(floats)
+    return (
+        tensor.index_put((torch.tensor(moving),), torch.stack([column[i] for i in moving]))
+        if moving
+        else tensor
+    )
