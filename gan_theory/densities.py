@@ -7,7 +7,6 @@ within reach, branch by branch.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +17,9 @@ from torch.distributions import Distribution, constraints
 from gan_theory.distributions import Density, as_density
 
 _GRID = 4096  # cells, the finer where the prior has more structure, on which the branches of G are looked for
+_POLE = 1e6  # how far G may leap, in terms of its other values
+_PROBES = 512  # points of the grid from one to the next at which G is looked at again
+_MOST_BRANCHES = 256
 _STEPS = 160  # of alternating Newton and bisection over the floats; the latter alone needs 64
 _FARTHER = 8.0 ** torch.arange(12, dtype=torch.float64)
 _KNOTS = 64  # from which quadrature starts
@@ -44,7 +46,8 @@ class Pushforward(Distribution):
     Raises:
         TypeError: if the prior is not a distribution, or G not callable.
         ValueError: if the prior is not as above; if G is not elementwise, or not finite, on the prior's
-            support; or if G(z) has no density, because G is constant on a set of positive prior mass.
+            support; or if G(z) has no density, because G is constant on a set of positive prior mass; or if
+            it turns more than 256 times. Folds finer than the 4096 cells of the grid may be missed.
 
     Source:
         The area formula in one dimension; Evans and Gariepy 2015, Theorem 3.9.
@@ -59,6 +62,10 @@ class Pushforward(Distribution):
     arg_constraints: ClassVar[dict] = {}
 
     def __init__(self, prior: Distribution, G: Callable[[Tensor], Tensor]) -> None:
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "Pushforward needs the derivative of G: use torch.no_grad, not torch.inference_mode"
+            )
         self.prior, self.G = prior, G
         self._prior = as_density(prior, "prior")
         if len(self._prior.support) != 1:
@@ -94,8 +101,8 @@ class Pushforward(Distribution):
         Raises:
             RuntimeError: if G has changed since the distribution was made.
         """
-        probes = self._generate(self._z[:: _GRID // 8])
-        if not torch.equal(probes.detach(), self._x[:: _GRID // 8]):
+        probes = self._generate(self._z[::_PROBES])
+        if not torch.allclose(probes.detach(), self._probes, rtol=1e-10, atol=1e-12):
             raise RuntimeError("G has changed since this Pushforward was made: make a new one")
         flat = x.double().reshape(-1)
         wanted = torch.is_grad_enabled() and (probes.requires_grad or flat.requires_grad)
@@ -111,29 +118,56 @@ class Pushforward(Distribution):
 
     def density(self) -> Density:
         """What quadrature must know: the branches' images as support, critical values as singular points."""
-        turning = self._generate(self._critical)
+        kinks = self._at_kinks()
+        bent = {z.item(): x for z, x in zip(self._kinks[1], kinks, strict=True)}
+        critical = {
+            z.item(): bent.get(z.item(), x)
+            for z, x in zip(self._critical, self._generate(self._critical), strict=True)
+        }
         at_ends = self._generate(torch.stack([end.nan_to_num() for end in self._prior.support[0]]))
         support = []
         for first, last in self._branches:
             image = []
             for i, outwards in ((first, -1), (last, 1)):
-                prior_end = self._prior.support[0][(1 + outwards) // 2]
-                critical = torch.where(self._critical == self._z[i])[0]
-                if len(critical):
-                    image.append(turning[critical[0]])
-                elif torch.isfinite(prior_end):
-                    image.append(at_ends[(1 + outwards) // 2])
+                side, z = (1 + outwards) // 2, self._z[i].item()
+                if z in critical:
+                    image.append(critical[z])
+                elif 0 < i < len(self._z) - 1:  # G leaps there
+                    image.append(self._x[i])
                 else:
-                    image.append(self._limit(i, outwards))
+                    finite = torch.isfinite(self._prior.support[0][side])
+                    image.append(at_ends[side] if finite else self._limit(i, outwards))
             support.append((torch.minimum(*image), torch.maximum(*image)))
-        singular = [*turning, *(end for image in support for end in image if torch.isfinite(end))]
+        singular = [*critical.values(), *(end for image in support for end in image)]
         return Density(
-            self.log_prob, support, self._x[:: len(self._x) // _KNOTS].numpy(), singular, has_tails=True
+            self.log_prob,
+            support,
+            knots=self._x[:: len(self._x) // _KNOTS].numpy(),
+            singular=[point for point in singular if torch.isfinite(point)],
+            has_tails=True,
+            jumps=[x for z, x in bent.items() if z not in critical],
+            closest=self._closest(),
         )
+
+    def _closest(self) -> float:
+        """How near to a critical value x no longer tells z: where z has spent six of its digits."""
+        beside = self._generate(self._critical * (1 + 1e-6)) - self._generate(self._critical)
+        return beside.detach().abs().max().item() if len(beside) else 0.0
+
+    def _at_kinks(self) -> Tensor:
+        """G where its slope jumps, (k,): attached to how the kink moves, which both sides of it tell."""
+        low, high = self._kinks
+        if not len(low):
+            return low
+        (at_low, slope_low), (at_high, slope_high) = (
+            self._generate_with_slope(z, wanted=True) for z in (low, high)
+        )
+        apart = at_high - at_low
+        return at_low + slope_low.detach() * (apart - apart.detach()) / (slope_low - slope_high).detach()
 
     def _limit(self, i: int, outwards: int) -> Tensor:
         """Where G tends on an outer branch: its last steps, to points ever farther off, shrink or do not."""
-        last, step = self._x[i], (self._x[i] - self._x[i - outwards])
+        last, step = self._generate(self._z[[i]])[0], (self._x[i] - self._x[i - outwards])
         shrinks = step.abs() < (self._x[i - outwards] - self._x[i - 2 * outwards]).abs() / 2
         return torch.where(shrinks | (step == 0), last, step.sign() * math.inf)
 
@@ -179,34 +213,58 @@ class Pushforward(Distribution):
                 f"G(z) must have a density, but its slope is 0 on a set of prior mass {held:.3g}, near z = "
                 f"{at_z:.4g}, G(z) = {at_x:.4g}: there is an atom, or something that autograd cannot follow"
             )
+        bends = slope.diff().abs()
+        neighbours = torch.minimum(torch.roll(bends, 1), torch.roll(bends, -1))
+        bent = torch.where((bends > 4 * neighbours) & (bends > 1e-9 * slope.abs().max()))[0]
+        self._kinks = self._narrow_kinks(z[bent], z[bent + 1], slope.abs().max())
+        against = (x.diff() * slope[1:] < 0) & (x.diff() * slope[:-1] < 0)
+        leaps = self._narrow(z[:-1][against], z[1:][against], self._goes_on)
+        beside = self._generate(torch.cat(leaps)).abs()
+        if len(beside) and not beside.max() < _POLE * (1 + x.abs().median()):
+            raise ValueError(
+                f"G must be finite on the support of the prior, got a pole at z = {leaps[0][0].item():.6g}"
+            )
+
         before, here, after = slope[:-2], slope[1:-1], slope[2:]
         stands = torch.where((here == 0) & (before != 0) & (after != 0))[0] + 1
         turns = torch.where(slope[:-1] * slope[1:] < 0)[0]
         least = (here.abs() < before.abs()) & (here.abs() < after.abs()) & (here != 0)
         dips = torch.where(least & (before * after > 0))[0] + 1
-        turning = self._narrow(z[turns], z[turns + 1], self._on_the_same_side)
-        standing = self._narrow(z[dips - 1], z[dips + 1], self._falls_towards_zero)
+        turning = self._narrow(z[turns], z[turns + 1], self._on_the_same_side)[1]
+        for kink in self._kinks[1]:  # where G turns at a kink, both were found, to the last digit but one
+            turning = torch.where((turning - kink).abs() < 1e-14, kink, turning)
+        standing = self._narrow(z[dips - 1], z[dips + 1], self._falls_towards_zero)[1]
         standing = standing[self._generate_with_slope(standing)[1].abs() < 1e-9 * slope.abs().median()]
         self._critical = torch.cat((z[stands], turning, standing)).unique()
-        self._z = torch.cat((z, self._critical)).unique()
+        if len(self._critical) + len(leaps[0]) > _MOST_BRANCHES:
+            raise ValueError(
+                f"G must turn at most {_MOST_BRANCHES} times on the support of the prior, got more"
+            )
+
+        self._z = torch.cat((z, self._critical, *self._kinks, *leaps)).unique()
         self._x, self._slope = self._generate_with_slope(self._z)
-        breaks = torch.isin(self._z, self._critical)
-        breaks[0] = breaks[-1] = True
-        branches = list(pairwise(torch.where(breaks)[0].tolist()))
-        self._branches = [b for b in branches if not self._is_negligible(b, branches)]
+        self._probes = self._generate(self._z[::_PROBES])
+        firsts, lasts = [0], []
+        for i in torch.where(torch.isin(self._z, torch.cat((self._critical, leaps[0]))))[0].tolist():
+            lasts.append(i)
+            firsts.append(i + 1 if self._z[i] in leaps[0] else i)
+        branches = [(a, b) for a, b in zip(firsts, [*lasts, len(self._z) - 1], strict=True) if a < b]
+        self._branches = self._worth_keeping(branches)
 
-    def _is_negligible(self, branch: tuple[int, int], branches: list[tuple[int, int]]) -> bool:
-        """Whether a branch has next to no prior mass, and adds it where another one has much more."""
-        mass, low, high = zip(*(self._mass_and_image(b) for b in (branch, *branches)), strict=True)
-        return mass[0] < _NEGLIGIBLE_MASS and any(
-            m > 0.01 and a <= low[0] and high[0] <= b
-            for m, a, b in zip(mass[1:], low[1:], high[1:], strict=True)
-        )
-
-    def _mass_and_image(self, branch: tuple[int, int]) -> tuple[float, float, float]:
-        z, x = (v[branch[0] : branch[1] + 1] for v in (self._z, self._x))
-        mass = torch.trapezoid(self._prior.log_prob(z).exp(), z)
-        return float(mass), float(x.min()), float(x.max())
+    def _worth_keeping(self, branches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Without the branches of next to no prior mass that only add to where another one has much more."""
+        found = []
+        for first, last in branches:
+            z, x = (v[first : last + 1] for v in (self._z, self._x))
+            found.append(
+                (torch.trapezoid(self._prior.log_prob(z).exp(), z).item(), x.min().item(), x.max().item())
+            )
+        large = [(low, high) for mass, low, high in found if mass > 0.01]
+        return [
+            branch
+            for branch, (mass, low, high) in zip(branches, found, strict=True)
+            if mass > _NEGLIGIBLE_MASS or not any(a <= low and high <= b for a, b in large)
+        ]
 
     def _grid(self) -> Tensor:
         """Points z, ascending: fine where the prior has structure, geometric beyond as long as G goes on."""
@@ -285,14 +343,32 @@ class Pushforward(Distribution):
         at_root = self._prior.log_prob(root) - slope.where(slope != 0, 1.0).abs().log()
         return torch.where(slope == 0, math.inf, at_root).where(reached, -math.inf)
 
-    def _narrow(self, low: Tensor, high: Tensor, rises: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Bisection over the floats: `rises(z, low)` says whether what is sought lies above z."""
+    def _narrow(
+        self, low: Tensor, high: Tensor, lies_above: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Bisection down to neighbouring floats: `lies_above(z, low)` says whether the sought is above z."""
         start = low
         for _ in range(64):
             middle = _middle(low, high)
-            above = rises(middle, start)
+            above = lies_above(middle, start)
             low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        return high
+        return low, high
+
+    def _narrow_kinks(self, low: Tensor, high: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """The neighbouring floats between which the slope of G jumps, where it does."""
+        slopes = [self._generate_with_slope(z)[1] for z in (low, high)]
+
+        def lies_above(z: Tensor, _: Tensor) -> Tensor:
+            slope = self._generate_with_slope(z)[1]
+            return (slope - slopes[0]).abs() < (slope - slopes[1]).abs()
+
+        low, high = self._narrow(low, high, lies_above)
+        jumps = self._generate_with_slope(high)[1] - self._generate_with_slope(low)[1]
+        return low[jumps.abs() > 1e-6 * scale], high[jumps.abs() > 1e-6 * scale]
+
+    def _goes_on(self, z: Tensor, start: Tensor) -> Tensor:
+        at_start, slope = self._generate_with_slope(start)
+        return (self._generate(z).detach() - at_start) * slope > 0
 
     def _on_the_same_side(self, z: Tensor, start: Tensor) -> Tensor:
         return self._generate_with_slope(z)[1] * self._generate_with_slope(start)[1] > 0

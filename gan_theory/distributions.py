@@ -30,6 +30,7 @@ _EXPONENTIAL = np.r_[-800, -400, -200, -100, -64, _LIGHT, 64, 100, 200, 400, 800
 _GEOMETRIC = 40.0 * 3.0 ** np.arange(1, 17)
 _HEAVY = np.r_[-_GEOMETRIC[::-1], _LIGHT, _GEOMETRIC]
 
+LEAST = -1e300  # log-density within a support
 _LARGEST = 1e80  # scale or location
 
 _FAMILIES: dict[str, tuple[Callable, Callable, np.ndarray]] = {  # name: location, scale, structure
@@ -54,6 +55,8 @@ class Density:
         support: disjoint or touching intervals (low, high) of 0-d float64 tensors; ends may be infinite.
         knots: (m,) points between which the density is smooth on the scale of their spacing.
         singular: points of the closed support where the density or a derivative of it may be infinite.
+        jumps: points within the support where the density jumps.
+        closest: the distance from a singular point within which the log-density has lost its digits.
         has_tails: whether there is anything left of it beyond its outermost knots.
     """
 
@@ -62,6 +65,8 @@ class Density:
     knots: np.ndarray
     singular: Sequence[Tensor]
     has_tails: bool
+    jumps: Sequence[Tensor] = ()
+    closest: float = 0.0
 
 
 def log_density(p: Distribution, x: Tensor) -> Tensor:
@@ -172,7 +177,8 @@ def _structure(d: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
             return None
         low, high, knots = base
         for transform in d.transforms:
-            low, high, knots = transform(low), transform(high), transform(knots.T).T
+            low, high = _image(transform, low), _image(transform, high)
+            knots = transform(knots.T).T
         return torch.minimum(low, high), torch.maximum(low, high), knots
     location, scale, grid = _FAMILIES.get(kind, (lambda d: d.mean, lambda d: d.stddev, _HEAVY))
     try:
@@ -180,10 +186,9 @@ def _structure(d: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
     except NotImplementedError:
         return None
     told_apart = (scale > 1e-14 * location.abs()) & (scale > 1 / _LARGEST)
-    if not (told_apart & (scale < _LARGEST) & (location.abs() < _LARGEST)).all():
-        return None
     bounded = hasattr(d.support, "lower_bound") or hasattr(d.support, "upper_bound")
-    if not bounded and d.support is not constraints.real:
+    on_the_line = kind != "VonMises" and (bounded or d.support is constraints.real)  # that is on the circle
+    if not (on_the_line and (told_apart & (scale < _LARGEST) & (location.abs() < _LARGEST)).all()):
         return None
     low, high = getattr(d.support, "lower_bound", -math.inf), getattr(d.support, "upper_bound", math.inf)
     low, high = (
@@ -192,11 +197,21 @@ def _structure(d: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
     return low, high, location.unsqueeze(1) + scale.unsqueeze(1) * torch.from_numpy(grid)
 
 
+def _image(transform: Transform, end: Tensor) -> Tensor:
+    """The image of an end of a support: at infinity the bound of the codomain, where a sigmoid is clipped."""
+    image = transform(end)
+    for bound in ("lower_bound", "upper_bound"):
+        limit = torch.as_tensor(getattr(transform.codomain, bound, math.inf), dtype=torch.float64)
+        image = torch.where(torch.isinf(end) & ((image - limit).abs() < 1e-6), limit, image)
+    return image
+
+
 def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Tensor]:
     """The log density, (n,) to (n,) or, for b components, (n, b); -inf without a gradient off [low, high]."""
     low, high = low.reshape(d.batch_shape), high.reshape(d.batch_shape)
+    # Within the support a density is positive, even where its logarithm overflows (Gumbel's does).
     if torch.isinf(low).all() and torch.isinf(high).all():
-        return lambda x: d.log_prob(x.unsqueeze(-1) if d.batch_shape else x)
+        return lambda x: d.log_prob(x.unsqueeze(-1) if d.batch_shape else x).clamp(min=LEAST)
     floor, ceiling = low.nan_to_num(neginf=-1.0).detach(), high.nan_to_num(posinf=1.0).detach()
     within = torch.where(
         torch.isinf(high), floor + 1, torch.where(torch.isinf(low), ceiling - 1, (floor + ceiling) / 2)
@@ -205,7 +220,7 @@ def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Te
     def log_prob(x: Tensor) -> Tensor:
         x = x.unsqueeze(-1) if d.batch_shape else x
         inside = (x >= low) & (x <= high)
-        return torch.where(inside, d.log_prob(torch.where(inside, x, within)), -math.inf)
+        return torch.where(inside, d.log_prob(torch.where(inside, x, within)).clamp(min=LEAST), -math.inf)
 
     return log_prob
 

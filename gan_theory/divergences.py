@@ -1,7 +1,8 @@
 r"""Divergences between one-dimensional distributions, in nats, exact in the tails.
 
 Each is one formula in :math:`\log p` and :math:`\log q`, integrated for two `torch.distributions`, summed for
-two probability vectors, and written so that nothing cancels or overflows.
+two probability vectors, and written so that nothing cancels or overflows. Each can be differentiated once in
+the parameters of both arguments.
 """
 
 import math
@@ -13,12 +14,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
-from gan_theory.distributions import as_density, log_ratio, weigh
+from gan_theory.distributions import LEAST, as_density, log_ratio, weigh
 from gan_theory.quadrature import Panels, integrate
 
 _LOG_2 = math.log(2)
-_SAME = 1e-13  # log-densities closer than this are told apart by rounding alone
+_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of a log-density, relative to its size
 _LARGEST_LOG = 690.0  # exp of it is still a float64
+_LEAST_LOG = 740.0  # exp of minus that still is, just
 
 
 def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
@@ -53,7 +55,7 @@ def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
         p, Tensor
     ):  # the integrand's - p + q sums to zero for distributions, only nearly so for vectors
         total = total + p.double().sum() - q.double().sum()
-    return total.clamp(min=0.0)
+    return _not_negative(total)
 
 
 def _kl_integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -61,6 +63,10 @@ def _kl_integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
     p, q = log_p.exp(), log_q.exp()
     both = torch.isfinite(log_p) & torch.isfinite(log_q)
     r = log_p.where(both, 0.0) - log_q.where(both, 0.0)
+    if bool(((log_q <= LEAST) & both & (log_p > -_LEAST_LOG)).any()):
+        raise ArithmeticError(
+            "the divergence cannot be decided: log q leaves the range of float64 before p does"
+        )
     near = p * (r + torch.expm1(-r.clamp(min=-1.0)))  # the same, where p and q nearly cancel
     outside = torch.where(log_q == -math.inf, math.inf, q)  # of q's support, else of p's
     outside = outside.where((log_p > -math.inf) | (log_q > -math.inf), 0.0)
@@ -98,7 +104,7 @@ def js_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
         p_part = weigh(log_p, _LOG_2 + logsigmoid(r))
         return (p_part + weigh(log_q, _LOG_2 + logsigmoid(-r))) / 2
 
-    return _total(integrand, p, q).clamp(0.0, _LOG_2)
+    return _not_negative(_total(integrand, p, q)).clamp(max=_LOG_2)
 
 
 def total_variation(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
@@ -159,26 +165,21 @@ def f_divergence(
     0.333333333333
     """
     at_zero, slope = _check_convex(f, slope_at_infinity)
+    orders = _growth(f)
 
     def integrand(log_p: Tensor, log_q: Tensor) -> Tensor:
         r = log_ratio(log_p, log_q)
-        ratio = r.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp()
-        values = f(ratio)
-        body = torch.where(r > 0, weigh(log_p, values / ratio), weigh(log_q, values))
-        lost = (
-            ((r > _LARGEST_LOG) & math.isinf(slope))
-            | ((r < -_LARGEST_LOG) & math.isinf(at_zero))
-            | torch.isinf(values)
-        )
-        if bool((lost & torch.isfinite(r) & (torch.maximum(log_p, log_q) > -100)).any()):
-            raise ArithmeticError(
-                "the f-divergence cannot be decided: p/q leaves the range of float64 where p or q has mass"
-            )
-        body = body.where(~(lost & torch.isfinite(r)), 0.0)
-        body = torch.where(r == math.inf, weigh(log_p, slope), body)
-        return torch.where(r == -math.inf, weigh(log_q, at_zero), body)
+        above, below = r.clamp(0.0, _LARGEST_LOG).exp(), r.clamp(-_LARGEST_LOG, 0.0).exp()
+        body = torch.where(r > 0, weigh(log_p, f(above) / above), weigh(log_q, f(below)))
+        if math.isinf(slope):
+            body = _without_overflow(body, log_p, r, orders[0] - 1)
+        if math.isinf(at_zero):
+            body = _without_overflow(body, log_q, -r, orders[1])
+        only_p, only_q = r == math.inf, r == -math.inf
+        body = torch.where(only_p, weigh(log_p.where(only_p, -math.inf), slope), body)
+        return torch.where(only_q, weigh(log_q.where(only_q, -math.inf), at_zero), body)
 
-    return _total(integrand, p, q).clamp(min=0.0)
+    return _not_negative(_total(integrand, p, q))
 
 
 def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[float, float]:
@@ -204,6 +205,28 @@ def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[f
         slopes = (f(large) / large).tolist()
         slope = slopes[1] if abs(slopes[1] - slopes[0]) < 1e-9 * (1 + abs(slopes[1])) else math.inf
     return at_zero, slope
+
+
+def _growth(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+    """The orders of growth of f: a with f ~ t^a for large t, b with f ~ t^-b for small t."""
+    sizes = f(torch.tensor([1e140, 1e150, 1e-140, 1e-150], dtype=torch.float64)).abs().log().tolist()
+    step = math.log(1e10)
+    return (sizes[1] - sizes[0]) / step, (sizes[3] - sizes[2]) / step
+
+
+def _without_overflow(body: Tensor, log_density: Tensor, r: Tensor, order: float) -> Tensor:
+    """0 where exp(r) overflows, if the integrand, density * exp(order * r) or density * r, is nothing there.
+
+    Raises:
+        ArithmeticError: if it is something.
+    """
+    lost = torch.isfinite(r) & ((r > _LARGEST_LOG) | torch.isinf(body))
+    size = log_density + (order * r if order > 0.01 else r.clamp(min=1.0).log())
+    if bool((lost & ~(size < -40)).any()):
+        raise ArithmeticError(
+            "the f-divergence cannot be decided: p/q leaves the range of float64 where it matters"
+        )
+    return body.where(~lost, 0.0)
 
 
 def wasserstein_1(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
@@ -238,8 +261,8 @@ def wasserstein_1(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
 
     def difference(x: Tensor) -> Tensor:
         log_p, log_q = (d.log_prob(x) for d in densities)
-        same = (log_p - log_q).abs() < _SAME
-        return (log_p.exp() - log_q.exp()).where(~same, 0.0)
+        apart = (log_p - log_q).abs() > _ROUNDING * (1 + torch.minimum(log_p.abs(), log_q.abs()))
+        return (log_p.exp() - log_q.exp()).where(apart, 0.0)  # else rounding alone tells them apart
 
     panels = Panels(lambda x: difference(x) * (1 + (x - centre).abs()), *densities)
     return panels.integrate_primitive(difference, centre)
@@ -253,6 +276,13 @@ def _total(
         return integrand(*_log_vectors(p, q)).sum()
     p_density, q_density = as_density(p, "p"), as_density(q, "q")
     return integrate(lambda x: integrand(p_density.log_prob(x), q_density.log_prob(x)), p_density, q_density)
+
+
+def _not_negative(total: Tensor) -> Tensor:
+    """The total with what rounding has put below 0 taken away; more than that would be an error of ours."""
+    if total < -1e-9:
+        raise ArithmeticError(f"the integral cannot be decided: it came out as {total.item():.3g}, below 0")
+    return total.clamp(min=0.0)
 
 
 def _log_vectors(p: Tensor, q: Tensor) -> list[Tensor]:

@@ -130,6 +130,7 @@ def simulate(
 
     Raises:
         ValueError: if learning_rate, steps, update or the start is not as above.
+        FloatingPointError: if the players run away beyond float64.
 
     Source:
         Mescheder et al. 2018, section 2 and Lemmas 2.3 and 2.4.
@@ -155,6 +156,8 @@ def simulate(
             moved = torch.stack((point[0], point[1] + step[1]))
             step = torch.stack((learning_rate * gradient_field(game, *moved).detach()[0], step[1]))
         point = point + step
+        if not point.isfinite().all():
+            raise FloatingPointError(f"the trajectory leaves the range of float64 at step {len(trajectory)}")
         trajectory.append(point)
     return torch.stack(trajectory)
 

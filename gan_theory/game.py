@@ -12,6 +12,9 @@ from gan_theory.distributions import as_density, log_ratio, weigh
 from gan_theory.divergences import js_divergence
 from gan_theory.quadrature import integrate
 
+# What 0 and 1 are taken for when D gives probabilities, as long as neither costs anything.
+_LEAST, _LAST_DIGIT = 1e-300, torch.finfo(torch.float64).eps / 2
+
 
 class Discriminator:
     r"""A discriminator :math:`D(x) = \sigma(a(x))`, given by its logit a.
@@ -38,10 +41,10 @@ def optimal_discriminator(p_data: Distribution, p_g: Distribution, prior_real: f
     .. math:: D^*(x) = \frac{\pi\, p_\mathrm{data}(x)}{\pi\, p_\mathrm{data}(x) + (1 - \pi)\, p_g(x)}, \qquad
               \operatorname{logit} D^*(x) = \log \frac{p_\mathrm{data}(x)}{p_g(x)} + \log \frac{\pi}{1 - \pi}
 
-    with :math:`\pi` the share of real samples. The logit is a difference of log-densities and stays exact
-    where both densities underflow. Where only one of them vanishes D* is 0 or 1, the logit infinite. Where
-    both vanish (or both are infinite) any D is optimal: there D* is :math:`\pi`, the belief that no evidence
-    has moved.
+    with :math:`\pi` the share of real samples. The logit is the difference of the log-densities, as exact as
+    they are, also where both densities underflow. Where only one of them vanishes D* is 0 or 1, the logit
+    infinite. Where both vanish (or both are infinite) any D is optimal: there D* is :math:`\pi`, the belief
+    that no evidence has moved.
 
     Args:
         p_data: one-dimensional, unbatched, continuous distribution of the data.
@@ -82,7 +85,7 @@ def value(D: Callable[[Tensor], Tensor], p_data: Distribution, p_g: Distribution
 
     Args:
         D: x (n,) -> D(x) in [0, 1], (n,). Its logarithms are taken through `D.logit` where it has one, since
-            log(1 - D) rounds to -inf where D is within 1e-16 of 1.
+            D rounds to 1 where it is within 1e-16 of it. Structure finer than the densities' may be missed.
         p_data: one-dimensional, unbatched, continuous distribution of the data.
         p_g: the same of the generator's samples.
 
@@ -175,28 +178,47 @@ def _play(
         raise TypeError(f"D must be callable, got {type(D).__name__}")
     data, generated = as_density(p_data, "p_data"), as_density(p_g, "p_g")
 
-    def at(x: Tensor) -> Tensor:
-        return integrand(data.log_prob(x), generated.log_prob(x), *_log_probabilities(D, x))
-
-    return integrate(at, data, generated)
-
-
-def _log_probabilities(D: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Log D(x) and log(1 - D(x)), -inf without a gradient where D is 0 or 1."""
     through_logit = hasattr(D, "logit")
-    y = D.logit(x) if through_logit else D(x)
+    certain = []  # whether D was 0 or 1 anywhere, maybe by rounding
+
+    def at(x: Tensor) -> Tensor:
+        y = _evaluate(D.logit if through_logit else D, x)
+        if through_logit:
+            return integrand(data.log_prob(x), generated.log_prob(x), logsigmoid(y), logsigmoid(-y))
+        if not bool(((y >= 0) & (y <= 1)).all()):
+            raise ValueError(f"D must be in [0, 1], got {y[~((y >= 0) & (y <= 1))][0].item():.6g}")
+        certain.append(bool(((y == 0) | (y == 1)).any()))
+        log_d, log_not_d = y.clamp(min=_LEAST).log(), torch.log1p(-y.clamp(max=1 - _LAST_DIGIT))
+        return integrand(data.log_prob(x), generated.log_prob(x), log_d, log_not_d)
+
+    def mistaken(x: Tensor) -> Tensor:
+        y = D(x).double()
+        return weigh(data.log_prob(x), (y == 0).double()) + weigh(generated.log_prob(x), (y == 1).double())
+
+    try:
+        result = integrate(at, data, generated)
+    except ArithmeticError as error:
+        if any(certain):  # probabilities near 1 have no digits left for what is missing to 1
+            raise ArithmeticError(
+                f"{error}; a D with a logit, as Discriminator makes one, keeps its digits"
+            ) from None
+        raise
+    if any(certain):
+        with torch.no_grad():
+            if integrate(mistaken, data, generated) > 1e-13:
+                zero, never = (
+                    torch.zeros(1, dtype=torch.float64),
+                    torch.full((1,), -math.inf, dtype=torch.float64),
+                )
+                return integrand(zero, zero, never, never).sum()
+    return result
+
+
+def _evaluate(D: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    y = D(x)
     if not isinstance(y, Tensor) or y.shape != x.shape:
         got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(
             f"D must map a tensor of shape (n,) to one of the same shape, got {got} for n = {len(x)}"
         )
-    y = y.double()
-    if through_logit:
-        return logsigmoid(y), logsigmoid(-y)
-    if not bool(((y >= 0) & (y <= 1)).all()):
-        bad = y[~((y >= 0) & (y <= 1))][0]
-        raise ValueError(f"D must be in [0, 1], got {bad.item():.6g}")
-    return (
-        torch.where(y > 0, y.where(y > 0, 1.0).log(), -math.inf),
-        torch.where(y < 1, torch.log1p(-y.where(y < 1, 0.0)), -math.inf),
-    )
+    return y.double()

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, biject_to
+from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions.transforms import Transform
 
+_NEWTON_STEPS = 50
 _CHUNK = 2**22  # squared distances held at a time
 
 
@@ -36,11 +38,15 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         raise TypeError(f"p must be a torch.distributions.Distribution, got {type(p).__name__}")
     if p.batch_shape:
         raise ValueError(f"p must be unbatched, got batch_shape {tuple(p.batch_shape)}")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
+    if x.isnan().any():
+        raise ValueError("x must be observations, got NaN")
     if x.dim() != 1 + len(p.event_shape) or x.shape[1:] != p.event_shape or not len(x):
         raise ValueError(f"x must have shape (n,) + {tuple(p.event_shape)} with n >= 1, got {tuple(x.shape)}")
     inside = p.support.check(x)
     if not inside.all():
-        return torch.tensor(-math.inf, dtype=x.dtype)
+        return torch.tensor(-math.inf, dtype=x.dtype if x.is_floating_point() else torch.float64)
     return p.log_prob(x).sum()
 
 
@@ -65,8 +71,8 @@ def maximum_likelihood(
 
     Raises:
         ValueError: if no parameter is given, or one starts outside its constraint; or as `log_likelihood`.
-        ArithmeticError: if the search does not end where the score is next to zero: the likelihood has no
-            maximum, or is not smooth there.
+        ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
+            has no maximum, or is not smooth there.
 
     Source:
         Fisher 1922; Liu and Nocedal 1989 for L-BFGS.
@@ -78,43 +84,86 @@ def maximum_likelihood(
     """
     if not initial:
         raise ValueError("initial must name at least one parameter to fit, got none")
-    constraints = getattr(family, "arg_constraints", {})
-    constraints = constraints if isinstance(constraints, dict) else {}
+    known = getattr(family, "arg_constraints", {})
+    known = known if isinstance(known, dict) else {}
     free, bijections = {}, {}
     for name, given in initial.items():
-        start = torch.as_tensor(given, dtype=torch.float64).detach()
-        constraint = constraints.get(name, torch.distributions.constraints.real)
-        if not constraint.check(start).all():
-            raise ValueError(f"{name} must start within {constraint}, got {start.tolist()}")
-        bijections[name] = biject_to(constraint)
-        free[name] = bijections[name].inv(start).clone().requires_grad_()
+        bijections[name], free[name] = _start(name, given, known.get(name, constraints.real))
     x = x.double()
 
-    def member() -> Distribution:
-        return family(**{name: bijections[name](value) for name, value in free.items()})
+    def member(*values: Tensor) -> Distribution:
+        return family(**{name: bijections[name](v) for name, v in zip(free, values, strict=True)})
 
-    def loss() -> Tensor:
+    def loss(*values: Tensor) -> Tensor:
+        return -log_likelihood(member(*values), x) / len(x)
+
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        mean = -log_likelihood(member(), x) / len(x)
+        mean = loss(*free.values())
+        if not mean.requires_grad:
+            raise ValueError("initial must start where the observations are possible, got a likelihood of 0")
         mean.backward()
         return mean
 
     optimizer = torch.optim.LBFGS(
         list(free.values()),
         max_iter=1000,
-        tolerance_grad=1e-10,
+        tolerance_grad=0.0,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
-    optimizer.step(loss)
-    loss()
-    score = max(float(value.grad.abs().max()) for value in free.values())
-    if not score < 1e-5:
+    with torch.enable_grad():
+        optimizer.step(closure)
+        gain = _finish(loss, list(free.values()))
+    if not gain < 1e-12:
         raise ArithmeticError(
-            f"no maximum of the likelihood was reached: the mean score there is {score:.3g}, not 0"
+            f"no maximum of the likelihood was reached: a Newton step would gain {gain:.3g} nats each"
         )
     with torch.no_grad():
-        return member()
+        return member(*free.values())
+
+
+def _start(name: str, given: Tensor | float, constraint: constraints.Constraint) -> tuple[Transform, Tensor]:
+    """The map of the real line to what a parameter may be, and where on the line it starts."""
+    start = torch.as_tensor(given, dtype=torch.float64).detach()
+    if not constraint.check(start).all():
+        raise ValueError(f"{name} must start within {constraint}, got {start.tolist()}")
+    bijection = biject_to(constraint)
+    return bijection, bijection.inv(start).clone().requires_grad_()
+
+
+def _finish(f: Callable[..., Tensor], at: list[Tensor]) -> float:
+    """Newton steps, which do not mind that each parameter has its own unit; what one more would gain."""
+    for _ in range(_NEWTON_STEPS):
+        step, gain = _newton_step(f, at)
+        if not 1e-14 < gain < math.inf:
+            break
+        for value, move in zip(at, step, strict=True):
+            value.data += move
+    return gain
+
+
+def _newton_step(f: Callable[..., Tensor], at: list[Tensor]) -> tuple[list[Tensor], float]:
+    """A Newton step to the minimum of f, and how much it would gain; infinite where f has none nearby."""
+    sizes = [v.numel() for v in at]
+
+    def of_vector(v: Tensor) -> Tensor:
+        return f(*(part.reshape(a.shape) for part, a in zip(v.split(sizes), at, strict=True)))
+
+    point = torch.cat([v.detach().reshape(-1) for v in at])
+    gradient = torch.autograd.functional.jacobian(of_vector, point)
+    hessian = torch.autograd.functional.hessian(of_vector, point)
+    unit = hessian.diagonal().clamp(min=0.0).sqrt()  # each parameter has its own
+    unit = unit.where(unit > 0, 1.0)
+    curvatures, directions = torch.linalg.eigh(hessian / unit / unit[:, None])
+    slopes = directions.T @ (gradient / unit)
+    flat = curvatures < 1e-9
+    if bool((flat & (slopes.abs() > 1e-6)).any()):
+        return [], math.inf
+    moves = torch.where(flat, 0.0, -slopes / curvatures.where(~flat, 1.0))
+    step = directions @ moves / unit
+    gain = -(slopes @ moves).item() / 2
+    return [part.reshape(a.shape) for part, a in zip(step.split(sizes), at, strict=True)], gain
 
 
 class ParzenWindow:
@@ -171,11 +220,12 @@ class ParzenWindow:
             raise ValueError(f"x must have shape (m,) + {tuple(self.event_shape)}, got {tuple(x.shape)}")
         n, d = self._samples.shape
         flat = x.double().reshape(len(x), d) - self._centre
-        half_squares = (self._samples**2).sum(1) / 2
+        # The matrix product is fast; it loses the digits of distances small beside the norms of their points.
+        largest = max(part.abs().max().item() for part in (self._samples, flat) if len(part))
+        fast = d * (largest / self.sigma) ** 2 * torch.finfo(torch.float64).eps < 1e-10
+        mode = "use_mm_for_euclid_dist" if fast else "donot_use_mm_for_euclid_dist"
         log_sums = [
-            (
-                (part @ self._samples.T - half_squares - (part**2).sum(1, keepdim=True) / 2) / self.sigma**2
-            ).logsumexp(1)
+            (-(torch.cdist(part, self._samples, compute_mode=mode) ** 2) / (2 * self.sigma**2)).logsumexp(1)
             for part in flat.split(max(1, _CHUNK // n))
         ]
         log_norm = math.log(n) + d * (math.log(self.sigma) + math.log(2 * math.pi) / 2)

@@ -48,6 +48,7 @@ _OUTERMOST = np.array([0.0, 0.1, 0.2, 0.3])  # fractions of a panel that show it
 _FARTHEST = 1e100  # distance of the last node: its square still fits into float64
 _CLOSEST = 1e-140  # distance of the last node from a singular point at 0: its inverse square fits too
 _NEAREST = 1e-11  # relative distance from a singular point within which x has lost its digits
+_NARROW = 1e-13  # relative width of an interval that is none
 _FLAT = 1e-11  # an exponent that rounding does not tell from 0
 
 
@@ -74,7 +75,7 @@ def integrate(g: Callable[[Tensor], Tensor], *distributions: Distribution | Dens
     1.0
     """
     panels = Panels(g, *(as_density(d, f"distribution {i + 1}") for i, d in enumerate(distributions)))
-    needs_gradient = torch.is_grad_enabled() and (panels.x.requires_grad or g(panels.x[0, :1]).requires_grad)
+    needs_gradient = torch.is_grad_enabled() and (panels.x.requires_grad or g(panels.x[:, 0]).requires_grad)
     terms = panels.terms(g) if needs_gradient else panels.resolved
     total = terms.sum()
     if total.isnan():
@@ -82,7 +83,8 @@ def integrate(g: Callable[[Tensor], Tensor], *distributions: Distribution | Dens
     if total.isinf():
         return total.detach()
     before, after = panels.remainders(g, terms.detach().abs().sum().item())
-    return total + before.sum() + after.sum()
+    total = total + before.sum() + after.sum() + panels.cut_off(g)
+    return total.detach() if total.isinf() else total
 
 
 class Panels:
@@ -103,7 +105,7 @@ class Panels:
     """
 
     def __init__(self, g: Callable[[Tensor], Tensor], *densities: Density) -> None:
-        rows, pieces, self._open, segment = _layout(densities)
+        rows, pieces, self._open, self._shut, segment = _layout(densities)
         columns = list(zip(*rows, strict=True))
         self._floats = [np.array([_float(v) for v in column]) for column in columns]
         self._tensors = [_attached(f, column) for f, column in zip(self._floats, columns, strict=True)]
@@ -161,9 +163,31 @@ class Panels:
         for i in torch.where(changes & matters)[0]:
             heights = primitive[i] * steps[i]
             areas = areas.index_put((i,), _rule_of_absolute(heights) @ heights)
+        gaps = (low[1:] - high[:-1]) * (at_low[1:] - before[1:]).abs()  # nothing lies there, but H is not 0
         left_tail = moment_before[0] - (low[0] - centre) * before[0]
         right_tail = moment_after[-1] - (high[-1] - centre) * after[-1]
-        return areas.sum() + left_tail.abs() + right_tail.abs()
+        return areas.sum() + gaps.clamp(min=0.0).sum() + left_tail.abs() + right_tail.abs()
+
+    def cut_off(self, g: Callable[[Tensor], Tensor]) -> float:
+        """What the integrand has beyond an end at which the densities are used up: 0, or infinity.
+
+        Raises:
+            ArithmeticError: if it is neither: it falls, but has not fallen off there.
+        """
+        total = self.resolved.abs().sum().item()
+        for row, end in self._shut:
+            piece = np.flatnonzero(self._panel == row)[-1 if end else 0]
+            if self.resolved[piece].abs().sum() <= _RELATIVE * total + _ABSOLUTE:
+                continue
+            inner, outer = (self.x[piece, i].detach().reshape(1) for i in ((0, -1) if end else (-1, 0)))
+            with torch.no_grad():
+                at_inner, at_outer = g(inner).item(), g(outer).item()
+            if abs(at_outer) >= abs(at_inner):
+                return math.copysign(math.inf, at_outer)
+            raise ArithmeticError(
+                f"the integral cannot be decided: beyond x = {outer.item():.6g} only the densities fall off"
+            )
+        return 0.0
 
     def remainders(self, g: Callable[[Tensor], Tensor], total: float) -> tuple[Tensor, Tensor]:
         """What lies beyond the last nodes at open ends: before each piece, and after it, (m,) each.
@@ -181,7 +205,12 @@ class Panels:
         for (row, end), at_x, span, mass in zip(self._open, x[:, 0], spans, masses, strict=True):
             if mass[0].item() == 0:
                 continue
-            rest, doubt = _power_law(_OUTERMOST[1] * span, mass)
+            start, stop, anchor = (column[row] for column in self._floats[:3])
+            closeness = math.exp(min(start, stop)) if min(start, stop) < 0 else math.inf
+            noise = (
+                max(1e3, abs(anchor) / closeness / 8) * _EPSILON
+            )  # log-densities far out are of order -700
+            rest, doubt = _power_law(_OUTERMOST[1] * span, mass, noise)
             if doubt > _RELATIVE * (total + abs(rest.item())) + _ABSOLUTE:
                 raise ArithmeticError(
                     f"the integral cannot be decided: beyond x = {at_x.item():.6g} it falls like no power law"
@@ -206,6 +235,7 @@ class Panels:
         return xp.where(linear, t, anchor + distance), xp.where(linear, 1.0, distance) * (stop - start)
 
     @torch.no_grad()
+    @np.errstate(all="ignore")  # what overflows is looked at below
     def _refine(self, g: Callable, panel: Array, low: Array, high: Array) -> tuple[Array, ...]:
         """Cut panels until the last Legendre coefficients of the integrand are negligible on each."""
         done: list[tuple[Array, ...]] = []
@@ -270,19 +300,18 @@ def _rule_of_absolute(values: Tensor) -> Tensor:
     return torch.from_numpy(signs @ np.diff(primitives, axis=0) @ _TO_LEGENDRE)
 
 
-def _power_law(step: float, mass: Tensor) -> tuple[Tensor, float]:
+def _power_law(step: float, mass: Tensor, noise: float) -> tuple[Tensor, float]:
     r"""The integral of m(s) over s < 0, from m at s = 0, 1, 2 and 3 steps; and how far it may be off.
 
     Near an open end m(s) = (A + B s) exp(k s): a power of the distance, times its logarithm where B is not 0.
-    Three values determine it, the fourth shows how well it holds.
+    Three values determine it, the fourth shows how well it holds; `noise` is the relative error of each.
     """
     if bool((mass.sign() != mass[0].sign()).any()):
         return mass[0], float(mass.detach().abs().max())
     first, second, _ = mass.abs().log().diff() / step
-    noise = 1e3 * _EPSILON / step  # log-densities are of the order of -700 far out
     if max(first.item(), second.item()) <= _FLAT:
         return mass[0].detach().sign() * math.inf, 0.0
-    if (first - second).detach().abs() < 2 * noise:
+    if (first - second).detach().abs() < 2 * noise / step:
         k, slope = (first + second) / 2, 0.0
     else:  # m(0) r^2 - 2 m(1) r + m(2) = 0 for r = exp(k step); the logarithm rises outwards: the larger root
         root = (1 - ((second - first) * step).exp()).clamp(min=0.0).sqrt()
@@ -290,35 +319,41 @@ def _power_law(step: float, mass: Tensor) -> tuple[Tensor, float]:
         slope = (mass[1] * (-k * step).exp() - mass[0]) / step
     rest = mass[0] / k - slope / k**2
     predicted = (mass[0] + 3 * slope * step) * (3 * k * step).exp()
-    doubt = (rest * (0.1 * (mass[3] / predicted - 1).abs() + noise / k)).detach().abs()
+    doubt = (rest * (0.1 * (mass[3] / predicted - 1).abs() + noise * (1 + 1 / (k * step)))).detach().abs()
     return rest, doubt.item() if k > 0 else math.inf
 
 
-def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list]:
-    """Panels (start, stop, anchor, side), first pieces (panel, from, to), open ends (panel, at), segments.
+def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list, list]:  # noqa: C901 - one walk along the line
+    """Panels (start, stop, anchor, side), first pieces (panel, from, to), ends (panel, at), segments.
 
-    A segment is what lies between two ends of supports (or singular points): where the integrand may jump.
+    Open ends go on to infinity or to a singular point; at a shut one the densities are used up. A segment is
+    what lies between two points where the integrand may jump.
     """
     singular = {point.item(): point for d in densities for point in d.singular}
-    cuts = {end.item(): end for d in densities for ends in d.support for end in ends} | singular
+    cuts = {end.item(): end for d in densities for ends in (d.jumps, *d.support) for end in ends} | singular
     knots = np.unique(np.concatenate([d.knots for d in densities]))
     knots = knots[np.abs(knots) < _FARTHEST / 1e15]
     rows: list[tuple] = []
     splits: list[tuple[int, float, float]] = []
     open_ends: list[tuple[int, int]] = []
+    shut_ends: list[tuple[int, int]] = []
     segments: list[int] = []
+
+    def closeness(point: float) -> float:
+        return max(_NEAREST * abs(point), _CLOSEST, *(d.closest for d in densities))
 
     def add_end(end: Tensor, knot: float, length: float, at: int) -> None:
         """The panel from a cut below the knot (at = 0), or above it (at = 1)."""
         side = 1 - 2 * at
         if math.isinf(end.item()):
             if not any(d.has_tails for d in densities):
+                shut_ends.append((len(rows) - at, at))
                 return
             anchor, side = knot + side * length, -side
             far, near = math.log(_FARTHEST), math.log(length)
         elif end.item() in singular:
             anchor = end
-            far, near = math.log(max(_NEAREST * abs(end.item()), _CLOSEST)), ((knot - end) * side).log()
+            far, near = math.log(closeness(end.item())), ((knot - end) * side).log()
         else:
             splits.append((len(rows), 0.0, 1.0))
             rows.append((knot, end, 0.0, 0.0) if at else (end, knot, 0.0, 0.0))
@@ -333,9 +368,9 @@ def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list]:
     for low, high in pairwise(sorted(cuts)):
         if not any(a <= low and high <= b for d in densities for a, b in d.support):
             continue
-        margins = (
-            0.0 if math.isinf(end) else 100 * max(_NEAREST * abs(end), _CLOSEST) for end in (low, high)
-        )
+        if math.isclose(low, high, rel_tol=_NARROW):  # one end, but for rounding
+            continue
+        margins = (0.0 if math.isinf(end) else 100 * closeness(end) for end in (low, high))
         inner = knots[(knots > low + next(margins)) & (knots < high - next(margins))]
         if not inner.size:
             inner = np.array([_between(low, high)])
@@ -346,7 +381,7 @@ def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list]:
             rows.append((a, b, 0.0, 0.0))
         add_end(cuts[high], inner[-1], length, at=1)
         segments += [len(segments)] * (len(rows) - len(segments))
-    return rows, splits, open_ends, segments
+    return rows, splits, open_ends, shut_ends, segments
 
 
 def _between(low: float, high: float) -> float:

@@ -80,6 +80,8 @@ def train(
         z = sample_noise(len(x))
         loss_of_g = generator_loss(discriminator(generator(z)))
         generator_optimizer.zero_grad()
-        loss_of_g.backward()  # reaches D's parameters too: D's own zero_grad clears what it leaves there
+        # This reaches D's parameters too: D's own zero_grad clears what it leaves there.
+        loss_of_g.backward()
         generator_optimizer.step()
-        yield Step(number, loss_of_d.detach(), loss_of_g.detach(), logits_real.detach(), logits_fake.detach())
+        losses = loss_of_d.detach(), loss_of_g.detach()
+        yield Step(number, *losses, logits_real.detach(), logits_fake.detach())

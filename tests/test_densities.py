@@ -76,6 +76,9 @@ def test_slope_that_vanishes_at_a_point(shift):
 def test_kink_and_leap():
     x = t([0.1, 2.0])
     close(Pushforward(STANDARD, torch.abs).log_prob(x), STANDARD.log_prob(x) + math.log(2))
+    back = Pushforward(STANDARD, lambda z: z - 5 * (z > 0.05).double())
+    both = torch.logaddexp(STANDARD.log_prob(t(-4.0)), STANDARD.log_prob(t(1.0)))
+    close(back.log_prob(t([-4.0, -4.97])), torch.stack((both, STANDARD.log_prob(t(-4.97)))))
     leap = Pushforward(STANDARD, lambda z: z + 3 * (z > 0.3).double())
     close(leap.log_prob(t([-1.0, 4.0])), STANDARD.log_prob(t([-1.0, 1.0])))
     assert leap.log_prob(t([1.0, 3.0])).tolist() == [-math.inf, -math.inf]
@@ -150,8 +153,20 @@ def test_gradient_of_a_bent_generator_against_differences(a, b, x):
     )
 
 
-def test_gradient_of_a_divergence_in_a_network():
-    network = mlp(1, 8, 1, generator=torch.Generator().manual_seed(3)).double()
+@pytest.mark.parametrize("divergence", [js_divergence, kl_divergence, wasserstein_1])
+def test_gradient_where_the_density_jumps_at_a_kink_that_moves(divergence):
+    def at(kink):
+        return divergence(Pushforward(STANDARD, lambda z: z + torch.relu(z - kink)), STANDARD)
+
+    kink = t(0.3).requires_grad_()
+    at(kink).backward()
+    slope = (at(t(0.3 + 1e-5)) - at(t(0.3 - 1e-5))) / 2e-5
+    assert kink.grad.item() == pytest.approx(slope.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.LeakyReLU])
+def test_gradient_of_a_divergence_in_a_network(activation):
+    network = mlp(1, 8, 1, activation=activation, generator=torch.Generator().manual_seed(3)).double()
     prior, p_data = Uniform(t(-1.0), t(1.0)), Normal(t(0.0), t(0.5))
     js_divergence(Pushforward(prior, network), p_data).backward()
     bias = network[-1].bias
@@ -191,6 +206,8 @@ def test_support():
         (lambda z: z - z.mean(), "G must be elementwise"),
         (lambda z: z.squeeze(1), r"G must map a tensor of shape \(n, 1\)"),
         (torch.log, "G must be finite on the support of the prior, got nan"),
+        (lambda z: 1 / (z - 0.1), "G must be finite on the support of the prior, got a pole at z = 0.1"),
+        (lambda z: torch.sin(300 * z), "G must turn at most 256 times"),
         (lambda _: 1.0, "G must map .* got float"),
     ],
 )

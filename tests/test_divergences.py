@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import (
     Bernoulli,
+    Beta,
     Categorical,
     Cauchy,
     Exponential,
     Gamma,
+    Gumbel,
     Laplace,
     LogNormal,
     MixtureSameFamily,
     Normal,
     StudentT,
+    TransformedDistribution,
     Uniform,
 )
+from torch.distributions.transforms import SigmoidTransform
 
 from gan_theory.divergences import f_divergence, js_divergence, kl_divergence, total_variation, wasserstein_1
 
@@ -238,6 +242,41 @@ def test_wasserstein_1():
 VECTOR_P, VECTOR_Q = np.array([0.1, 0.0, 0.6, 0.3]), np.array([0.25, 0.25, 0.3, 0.2])
 
 
+def test_wasserstein_1_across_gaps():
+    a, b, c, d = leaves(0.0, 1.0, 2.0, 4.0)
+    distance = wasserstein_1(Uniform(a, b), Uniform(c, d))
+    assert agrees(distance, 2.5)
+    distance.backward()
+    assert [v.grad.item() for v in (a, b, c, d)] == pytest.approx([-0.5, -0.5, 0.5, 0.5])
+    two = MixtureSameFamily(Categorical(t([0.5, 0.5])), Uniform(t([0.0, 9.0]), t([1.0, 10.0])))
+    assert agrees(wasserstein_1(two, Uniform(t(0.0), t(1.0))), 4.5)
+    light = MixtureSameFamily(Categorical(t([1 - 5e-14, 5e-14])), Normal(t([0.0, 1e3]), t([1.0, 1.0])))
+    assert wasserstein_1(light, normal(0.0, 1.0)).item() == pytest.approx(5e-11, abs=1e-12)
+
+
+def gumbel(location, scale):
+    return Gumbel(t(location), t(scale))
+
+
+def test_kl_from_a_gumbel_whose_logarithm_overflows():
+    # With u = (x - m) / s, log q = -log s - u - exp(-u), whose expectation under a normal is in closed form.
+    entropy = 0.5 * math.log(2 * math.pi * math.e)
+    assert agrees(kl_divergence(normal(0.0, 1.0), gumbel(0.0, 1.0)), math.exp(0.5) - entropy)
+    expected = -entropy + math.log(2) - 0.5 + math.exp(0.5 + 0.125)
+    assert agrees(kl_divergence(normal(0.0, 1.0), gumbel(1.0, 2.0)), expected)
+    # Under a Laplace of scale s it is 1 / (1 - s^2), which is infinite at 1, and beyond what quadrature sees.
+    assert agrees(kl_divergence(Laplace(t(0.0), t(0.5)), gumbel(0.0, 1.0)), -1 + 1 / (1 - 0.25))
+    with pytest.raises(ArithmeticError, match="log q leaves the range"):
+        kl_divergence(Laplace(t(0.0), t(1.0)), gumbel(0.0, 1.0))
+
+
+def test_kl_where_a_transform_is_clipped():
+    beta, to_unit = Beta(t(2.0), t(3.0)), SigmoidTransform()
+    logistic_normal = TransformedDistribution(normal(0.0, 1.0), [to_unit])
+    on_the_line = TransformedDistribution(beta, [to_unit.inv])
+    assert agrees(kl_divergence(beta, logistic_normal), kl_divergence(on_the_line, normal(0.0, 1.0)).item())
+
+
 def test_probability_vectors():
     p, q = t(VECTOR_P), t(VECTOR_Q)
     m = (VECTOR_P + VECTOR_Q) / 2
@@ -294,9 +333,25 @@ def test_chi_squared_of_normals():
     assert agrees(got, math.expm1(1.5**2 / 4))
 
 
-def test_f_divergence_says_what_it_cannot_decide():
+@pytest.mark.parametrize(
+    ("p", "q", "f"),
+    [
+        (normal(0.0, 1.0), normal(50.0, 1e-3), lambda r: torch.xlogy(r, r)),
+        (normal(0.0, math.sqrt(1.99)), normal(0.0, 1.0), lambda r: (r - 1) ** 2),
+        (normal(0.0, 2.0), normal(0.0, 1.0), lambda r: (r - 1) ** 2),
+        (Exponential(t(1.0)), Exponential(t(3.0)), lambda r: (r - 1) ** 2),
+    ],
+)
+def test_f_divergence_says_what_it_cannot_decide(p, q, f):
     with pytest.raises(ArithmeticError, match="range of float64"):
-        f_divergence(normal(0.0, 1.0), normal(50.0, 1e-3), lambda r: torch.xlogy(r, r))
+        f_divergence(p, q, f)
+
+
+def test_gradients_of_an_f_divergence():
+    mean, scale = leaves(0.7, 0.5)
+    f_divergence(Normal(mean, scale), normal(0.0, 1.0), lambda r: r * r.log()).backward()
+    assert agrees(mean.grad, 0.7)
+    assert agrees(scale.grad, -1.5)
 
 
 @pytest.mark.parametrize(

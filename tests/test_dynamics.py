@@ -104,6 +104,11 @@ def test_misuse(arguments, message):
         simulate(BilinearGame(), **given)
 
 
+def test_players_that_run_away():
+    with pytest.raises(FloatingPointError, match="leaves the range of float64 at step"):
+        simulate(BilinearGame(), 1.0, 0.0, learning_rate=1e3, steps=300)
+
+
 @pytest.mark.parametrize("penalty", [-0.1, math.inf, math.nan])
 def test_misuse_of_the_penalty(penalty):
     with pytest.raises(ValueError, match="penalty must be finite and not negative"):

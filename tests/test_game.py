@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Cauchy, Laplace, Normal, Uniform
+from torch.distributions import Cauchy, Laplace, Normal, StudentT, Uniform
 from torch.nn.functional import logsigmoid
 
 from gan_theory.divergences import js_divergence, kl_divergence
@@ -90,6 +90,21 @@ def test_value_through_logits_keeps_what_probabilities_lose():
     D = Discriminator(lambda x: 1e3 + 0 * x)  # 1 - D rounds to 0, its logarithm is -1000
     assert value(D, *PAIRS[0]).item() == pytest.approx(-1e3, rel=1e-12)
     assert value(D.__call__, *PAIRS[0]) == -math.inf
+
+
+@pytest.mark.parametrize("function", [value, regret])
+def test_probabilities_that_round_to_one(function):
+    """The sigmoid of 3 x is 1 from 12 on, where Normal(1, 2) has some mass and Normal(1, 1) hardly any."""
+    D = Discriminator(lambda x: 3 * x)
+    nothing_lost, something_lost = ((normal(0.0, 1.0), normal(1.0, scale)) for scale in (1.0, 2.0))
+    exact = function(D, *nothing_lost).item()
+    assert function(D.__call__, *nothing_lost).item() == pytest.approx(exact, rel=1e-9)
+    assert function(D.__call__, *something_lost).isinf()
+
+
+def test_probabilities_without_digits_left():
+    with pytest.raises(ArithmeticError, match="a D with a logit"):
+        regret(torch.sigmoid, StudentT(t(3.0)), Cauchy(t(0.0), t(1.0)))
 
 
 def test_value_of_a_discriminator_with_jumps():

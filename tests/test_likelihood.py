@@ -43,6 +43,8 @@ def test_log_likelihood_in_more_dimensions():
         (Normal(t([0.0]), t([1.0])), t([0.0]), ValueError, "p must be unbatched"),
         (Normal(t(0.0), t(1.0)), t([[0.0]]), ValueError, r"x must have shape \(n,\)"),
         (Normal(t(0.0), t(1.0)), t([]), ValueError, "n >= 1"),
+        (Normal(t(0.0), t(1.0)), t([math.nan]), ValueError, "x must be observations, got NaN"),
+        (Normal(t(0.0), t(1.0)), [0.0], TypeError, "x must be a tensor, got list"),
     ],
 )
 def test_log_likelihood_misuse(p, x, error, message):
@@ -58,9 +60,16 @@ def test_maximum_likelihood_of_textbook_families(observations):
     assert coin.probs.item() == pytest.approx(0.75, rel=1e-7)
     location, scale = scipy.stats.laplace.fit(observations.numpy()[:399])
     with pytest.raises(
-        ArithmeticError, match="score"
+        ArithmeticError, match="no maximum"
     ):  # the likelihood of a Laplace has a kink at its maximum
         maximum_likelihood(Laplace, observations[:399], loc=location + 0.1, scale=scale)
+
+
+def test_maximum_likelihood_in_any_unit(observations):
+    x = 10 + 1e6 * observations
+    fit = maximum_likelihood(Normal, x, loc=0.0, scale=1.0)
+    assert fit.loc.item() == pytest.approx(x.mean().item(), rel=1e-6)
+    assert fit.scale.item() == pytest.approx(x.std(correction=0).item(), rel=1e-6)
 
 
 def test_maximum_likelihood_without_closed_form(observations):
@@ -112,6 +121,12 @@ def test_parzen_integrates_to_one_and_keeps_its_tails():
     assert torch.trapezoid(window.log_prob(grid).exp(), grid).item() == pytest.approx(1, abs=1e-9)
     expected = -((100 - 5) ** 2) / (2 * 0.25) - math.log(3) - math.log(0.5 * math.sqrt(2 * math.pi))
     assert window.log_prob(t([100.0])).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_parzen_keeps_small_distances_between_far_points():
+    got = ParzenWindow(t([0.0, 1000.0]), 1e-3).log_prob(t([999.999]))
+    expected = scipy.stats.norm(1000, 1e-3).logpdf(999.999) - math.log(2)
+    assert got.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_parzen_does_not_depend_on_chunks_or_order(monkeypatch):
