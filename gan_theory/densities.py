@@ -35,7 +35,7 @@ class Pushforward(Distribution):
 
     The sum runs over every branch of the inverse, found numerically between the points where G turns. Where
     G' vanishes at a single point, the density is infinite there and integrable; next to such an x (unless it
-    is 0) float64 runs out of digits, and a divergence is good to 1e-9 only; an error where not even that.
+    is 0) float64 runs out of digits: an integral is good to 1e-9 where G turns, to 1e-7 where it halts.
 
     Args:
         prior: one-dimensional, unbatched, continuous distribution of z, supported on an interval.
@@ -159,11 +159,10 @@ class Pushforward(Distribution):
         low, high = self._kinks
         if not len(low):
             return low
-        (at_low, slope_low), (at_high, slope_high) = (
-            self._generate_with_slope(z, wanted=True) for z in (low, high)
-        )
+        at_low, at_high = self._generate(low), self._generate(high)
+        slope_low, slope_high = (self._generate_with_slope(z)[1] for z in (low, high))
         apart = at_high - at_low
-        return at_low + slope_low.detach() * (apart - apart.detach()) / (slope_low - slope_high).detach()
+        return at_low + slope_low * (apart - apart.detach()) / (slope_low - slope_high)
 
     def _limit(self, i: int, outwards: int) -> Tensor:
         """Where G tends on an outer branch: its last steps, to points ever farther off, shrink or do not."""
@@ -241,7 +240,7 @@ class Pushforward(Distribution):
                 f"G must turn at most {_MOST_BRANCHES} times on the support of the prior, got more"
             )
 
-        self._z = torch.cat((z, self._critical, *self._kinks, *leaps)).unique()
+        self._z = torch.cat((z, self._beyond(z), self._critical, *self._kinks, *leaps)).unique()
         self._x, self._slope = self._generate_with_slope(self._z)
         self._probes = self._generate(self._z[::_PROBES])
         firsts, lasts = [0], []
@@ -267,7 +266,7 @@ class Pushforward(Distribution):
         ]
 
     def _grid(self) -> Tensor:
-        """Points z, ascending: fine where the prior has structure, geometric beyond as long as G goes on."""
+        """Points z, ascending, fine where the prior has structure."""
         low, high = (end.item() for end in self._prior.support[0])
         edges = np.unique(np.r_[[end for end in (low, high) if math.isfinite(end)], self._prior.knots])
         edges = edges[(edges >= low) & (edges <= high)]
@@ -280,18 +279,20 @@ class Pushforward(Distribution):
         if lost.any():
             at_z, at_x = z[lost][0].item(), x[lost][0].item()
             raise ValueError(f"G must be finite on the support of the prior, got {at_x} at z = {at_z:.6g}")
-        z = z[finite]
-        for end, at in ((low, 0), (high, -1)):
-            if math.isinf(end):
-                beyond = z[at] + math.copysign(1.0, end) * (z[-1] - z[0]) * _FARTHER
-                values, slopes = self._generate_with_slope(beyond)
-                goes_on = (
-                    torch.isfinite(values)
-                    & (slopes.sign() == self._generate_with_slope(z[[at]])[1].sign())
-                    & (slopes != 0)
-                )
-                z = torch.cat((z, beyond[goes_on.long().cumprod(0).bool()])).unique()
-        return z
+        return z[finite]
+
+    def _beyond(self, z: Tensor) -> Tensor:
+        """Points ever farther out, where the prior goes on and G with it: they show where G tends."""
+        low, high = self._prior.support[0]
+        found = []
+        for end, at, outwards in ((low, z[:1], -1), (high, z[-1:], 1)):
+            beyond = at + outwards * (z[-1] - z[0]) * _FARTHER
+            values, slopes = self._generate_with_slope(beyond)
+            goes_on = (
+                torch.isfinite(values) & (slopes * self._generate_with_slope(at)[1] > 0) & torch.isinf(end)
+            )
+            found.append(beyond[goes_on.long().cumprod(0).bool()])
+        return torch.cat(found)
 
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where G(z) = x: branches, cells (between z[cell] and z[cell + 1]) and indices of x, (k,) each."""

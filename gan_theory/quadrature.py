@@ -311,7 +311,7 @@ def _power_law(step: float, mass: Tensor, noise: float) -> tuple[Tensor, float]:
     first, second, _ = mass.abs().log().diff() / step
     if max(first.item(), second.item()) <= _FLAT:
         return mass[0].detach().sign() * math.inf, 0.0
-    if (first - second).detach().abs() < 2 * noise / step:
+    if (first - second).detach().abs() < 20 * noise / step:
         k, slope = (first + second) / 2, 0.0
     else:  # m(0) r^2 - 2 m(1) r + m(2) = 0 for r = exp(k step); the logarithm rises outwards: the larger root
         root = (1 - ((second - first) * step).exp()).clamp(min=0.0).sqrt()
@@ -351,7 +351,7 @@ def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list, list]
                 return
             anchor, side = knot + side * length, -side
             far, near = math.log(_FARTHEST), math.log(length)
-        elif end.item() in singular:
+        elif end.item() in singular and abs(knot - end.item()) > closeness(end.item()):
             anchor = end
             far, near = math.log(closeness(end.item())), ((knot - end) * side).log()
         else:
@@ -368,7 +368,7 @@ def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list, list]
     for low, high in pairwise(sorted(cuts)):
         if not any(a <= low and high <= b for d in densities for a, b in d.support):
             continue
-        if math.isclose(low, high, rel_tol=_NARROW):  # one end, but for rounding
+        if math.isclose(low, high, rel_tol=_NARROW, abs_tol=_CLOSEST):  # one end, but for rounding
             continue
         margins = (0.0 if math.isinf(end) else 100 * closeness(end) for end in (low, high))
         inner = knots[(knots > low + next(margins)) & (knots < high - next(margins))]

@@ -67,8 +67,8 @@ def train(
     """
     if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
         raise ValueError(f"discriminator_steps must be a positive integer, not {discriminator_steps!r}")
-    minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)  # k at a time
-    for number, k_minibatches in enumerate(minibatches, start=1):
+    minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
+    for number, k_minibatches in enumerate(minibatches, start=1):  # k at a time
         for x in k_minibatches:
             z = sample_noise(len(x))
             fakes = generator(z).detach()  # D's update must leave G alone
@@ -80,8 +80,12 @@ def train(
         z = sample_noise(len(x))
         loss_of_g = generator_loss(discriminator(generator(z)))
         generator_optimizer.zero_grad()
-        # This reaches D's parameters too: D's own zero_grad clears what it leaves there.
-        loss_of_g.backward()
+        loss_of_g.backward()  # reaches D too: D's own zero_grad clears what it leaves
         generator_optimizer.step()
-        losses = loss_of_d.detach(), loss_of_g.detach()
-        yield Step(number, *losses, logits_real.detach(), logits_fake.detach())
+        yield Step(
+            number,
+            loss_of_d.detach(),
+            loss_of_g.detach(),
+            logits_real.detach(),
+            logits_fake.detach(),
+        )

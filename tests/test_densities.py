@@ -131,6 +131,11 @@ def test_divergences_of_pushforwards():
     close(wasserstein_1(Pushforward(STANDARD, torch.exp), LogNormal(t(0.0), t(1.0))), t(0.0))
 
 
+@pytest.mark.parametrize("G", [torch.abs, torch.square, lambda z: 0.4 + 0.5 * z + 0.1 * torch.sin(z)])
+def test_no_gradient_where_nothing_needs_one(G):
+    assert not js_divergence(Pushforward(STANDARD, G), STANDARD).requires_grad
+
+
 def test_gradients_in_G_and_in_the_prior():
     slope, shift, scale = (t(v).requires_grad_() for v in (1.7, 0.4, 0.8))
     p_g = Pushforward(Normal(t(0.0), scale), lambda z: slope * z + shift)
