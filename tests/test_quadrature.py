@@ -75,6 +75,13 @@ def test_what_cannot_be_decided_is_an_error(g, message):
         integrate(g, Uniform(t(-1.0), t(1.0)))
 
 
+def test_an_integrand_that_outlives_the_density_is_not_cut_off():
+    assert integrate(torch.ones_like, NORMAL) == math.inf
+    assert integrate(lambda x: -(x**2), NORMAL) == -math.inf
+    with pytest.raises(ArithmeticError, match="only the densities fall off"):
+        integrate(lambda x: torch.exp(-x.abs() / 10), NORMAL)
+
+
 def test_a_tail_that_is_no_power_law_is_an_error():
     # 1 / (x log^2 x) has an integral, but falls more slowly than any power that is integrable.
     heavy = Cauchy(t(0.0), t(1.0))

@@ -21,7 +21,7 @@ def picture() -> bytes:
     names: dict = {}
     for cell in cells[: 1 + [cell.id for cell in cells].index("intro-figure-1")]:
         if cell.cell_type == "code":
-            exec(cell.source, names)  # noqa: S102
+            exec(cell.source, names)  # noqa: S102 - the book's own cells
     png = io.BytesIO()
     names["fig"].savefig(png, metadata={"Software": None})
     return png.getvalue()
