@@ -5,15 +5,17 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 HTML := book/_build/html
+BROWSER := gan_theory/live/browser
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book test pages lab serve clean
+.PHONY: help book test pages bench lab serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
 	@echo 'make test    check everything: style, package, claims, notebooks'
 	@echo 'make pages   open every page of the book in Chromium and check it'
+	@echo 'make bench   measure how fast the live figures are'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'
@@ -26,21 +28,25 @@ help:
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
-.venv/package: .venv/requirements pyproject.toml
-	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/package: .venv/requirements pyproject.toml gan_theory/live/static/live-page.js
+	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-book/_assets/node_modules/installed: .venv/requirements book/_assets/package.json book/_assets/package-lock.json
-	$(call heading,Installing what the pages load)
-	cd book/_assets && npm ci --no-fund --no-audit --loglevel=error
+%/node_modules/installed: .venv/requirements %/package.json %/package-lock.json
+	$(call heading,Installing the packages of $*)
+	cd $* && npm ci --loglevel=error
 	@touch $@
+
+gan_theory/live/static/live-page.js: $(BROWSER)/node_modules/installed $(BROWSER)/build.js $(wildcard $(BROWSER)/src/*)
+	$(call heading,Bundling the browser half of the live figures)
+	cd $(BROWSER) && npm run --silent build
 
 # The outputs of a notebook are kept as long as its code and everything listed here stay as they are. The
 # pages themselves are made anew each time: it takes seconds, and no deleted page lingers.
 book: .venv/package book/_assets/node_modules/installed
 	$(call heading,Building the book)
 	@mkdir -p book/_build
-	@find gan_theory requirements.txt .venv/pyvenv.cfg -type f ! -name '*.pyc' -exec cksum {} + | sort > book/_build/new
+	@find gan_theory requirements.txt .venv/pyvenv.cfg -name browser -prune -o -name static -prune -o -type f ! -name '*.pyc' -exec cksum {} + | sort > book/_build/new
 	@cmp -s book/_build/new book/_build/executed_with || rm -rf book/_build/.jupyter_cache
 	@mv book/_build/new book/_build/executed_with
 	@rm -rf $(HTML) book/_build/.doctrees book/_build/jupyter_execute
@@ -50,14 +56,20 @@ test: .venv/package
 	$(call heading,Style)
 	ruff check
 	ruff format --check
+	cd $(BROWSER) && npm run --silent check
 	$(call heading,The package and the rules of the notebooks)
 	pytest --ignore=tests/book
+	cd $(BROWSER) && npm test --silent
 	$(call heading,The notebooks and the numbers they print)
 	pytest --nbval-lax --nbval-current-env book
 
 pages: book
 	$(call heading,The pages in Chromium)
 	pytest tests/book
+
+bench: book
+	$(call heading,How fast the pages are)
+	python tests/bench/live.py
 
 lab: .venv/package
 	jupyter lab --notebook-dir=book
@@ -67,5 +79,5 @@ serve: book
 	@python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
 
 clean:
-	rm -rf .venv book/_build book/_assets/node_modules .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv book/_build book/_assets/node_modules $(BROWSER)/node_modules gan_theory/live/static .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ FLOORS = {
     "likelihood": 2,
     "game": 3,
     "training": 3,
+    "live": 4,
     "mnist": 4,
     "__init__": 5,
 }

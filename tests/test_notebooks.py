@@ -28,6 +28,7 @@ CHECKED = {"keep_output", "nbval-check-output"}
 DISPLAY = {"hide-input", "remove-input", "hide-output", "remove-output"}
 CLAIMS = ("eq-", "thm-", "prop-", "lem-", "cor-", "def-")
 OTHERS = ("ex-", "sol-", "fig-")
+LIVE = {"LiveFigure", "LiveTraining"}
 SEEDING = {"manual_seed", "seed", "set_rng_state", "default_rng", "RandomState"}
 
 
@@ -129,6 +130,15 @@ def test_nothing_else_is_left_in_the_file(name):
     assert verified.returncode == 0, f"run `{' '.join(strip)} {file}`"
 
 
+def live_figures(cell):
+    """The calls in a cell that make what is live in the page."""
+    return [node for node in ast.walk(tree(cell)) if called(node) in LIVE]
+
+
+def asserts(cell):
+    return any(isinstance(n, ast.Assert) or called(n).startswith("assert") for n in ast.walk(tree(cell)))
+
+
 @every_notebook
 def test_figures_are_described(name):
     for cell in code_cells(name):
@@ -136,14 +146,43 @@ def test_figures_are_described(name):
         value = getattr(shown[0], "value", None) if isinstance(shown[0], ast.Expr) else None
         draws = re.match(r"fig", getattr(value, "id", called(value))) is not None
         described = cell.metadata.get("mystnb", {})
-        if draws or "figure" in described or "image" in described:
-            alt = described.get("image", {}).get("alt", "")
-            assert len(alt.split()) >= 5, (
-                f"{cell.id}: mystnb.image.alt must say what the figure shows, not {alt!r}"
+        if live_figures(cell) or draws or "figure" in described or "image" in described:
+            alts = [
+                ast.literal_eval(word.value)
+                for made in live_figures(cell)
+                for word in made.keywords
+                if word.arg == "alt"
+            ]
+            alt = alts[0] if alts else described.get("image", {}).get("alt", "")
+            assert len(alt.split()) >= (12 if alts else 5), (
+                f"{cell.id}: mystnb.image.alt, or the alt of what is live, must say what the figure shows, "
+                f"not {alt!r}"
             )
             assert described.get("figure", {}).get("caption"), (
                 f"{cell.id}: a figure needs mystnb.figure.caption"
             )
+
+
+@every_notebook
+def test_the_cell_after_a_live_figure_moves_every_slider_and_checks_every_number(name):
+    cells = code_cells(name)
+    arguments = {
+        node.name: {argument.arg for argument in node.args.args}
+        for cell in cells
+        for node in tree(cell).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for cell, check in zip(cells, [*cells[1:], None], strict=True):
+        for figure in live_figures(cell):
+            if called(figure) != "LiveFigure":
+                continue
+            assert check and asserts(check), f"{cell.id}: the next cell of code asserts what its figure shows"
+            nodes = list(ast.walk(tree(check)))
+            moved = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+            named = {n.value for n in nodes if isinstance(n, ast.Constant)}
+            numbers = {n.args[0].value for n in ast.walk(tree(cell)) if called(n) == "Number"}
+            missing = (arguments[figure.args[0].id] - moved) | (numbers - named)
+            assert not missing, f"{cell.id}: {sorted(missing)} are not moved or not compared in {check.id}"
 
 
 @every_notebook
@@ -246,7 +285,4 @@ def test_every_claim_has_a_check_and_every_check_a_claim():
 def test_a_checking_cell_asserts(name):
     for cell in code_cells(name):
         if any(tag.startswith("checks:") for tag in tags(cell)):
-            asserts = [
-                n for n in ast.walk(tree(cell)) if isinstance(n, ast.Assert) or called(n).startswith("assert")
-            ]
-            assert asserts, f"{cell.id}: is tagged as a check and asserts nothing"
+            assert asserts(cell), f"{cell.id}: is tagged as a check and asserts nothing"

@@ -1,22 +1,14 @@
 """Every page of the built book in Chromium: from its file with the network closed, and from localhost."""
 
-import os
 import re
-import shutil
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
 import yaml
-from playwright.sync_api import sync_playwright
 
 BOOK = Path(__file__).parents[2] / "book"
-HTML = BOOK / "_build" / "html"
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 PAGES = [*CHAPTERS, "genindex", "search"]
@@ -49,74 +41,14 @@ LOST = """() => {
 }"""
 
 
-def must_have(there, what):
-    """Skips without `what`, where somebody is trying things out; in CI nothing may be left out."""
-    if not there:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"THE PAGES ARE NOT TESTED: {what}")
-
-
-@pytest.fixture(scope="session")
-def html():
-    must_have((HTML / "index.html").is_file(), f"{HTML} does not hold the built book; run `make book`")
-    return HTML
-
-
-@pytest.fixture(scope="session")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    must_have(chromium, "there is no chromium on the PATH; install it (Debian: `apt-get install chromium`)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="session", params=["file", "localhost"])
-def site(request, html):
-    """The address of the book."""
-    if request.param == "file":
-        yield html.as_uri()
-        return
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@contextmanager
-def opened(browser, address, **context):
-    """The page at an address, ready and with its mathematics set, and a list of all that went wrong."""
-    home, wrong = address.rsplit("/", 1)[0], []
-
-    def unless(fine, what):
-        if not fine:
-            wrong.append(what)
-
-    with browser.new_context(offline=address.startswith("file:"), **context) as session:
-        page = session.new_page()
-        page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
-        page.on("requestfailed", lambda r: unless(False, f"{r.url} failed: {r.failure}"))
-        page.on("response", lambda r: unless(r.status < 400, f"{r.url}: {r.status}"))
-        page.on("pageerror", lambda error: unless(False, f"error: {error}"))
-        page.on("console", lambda m: unless(m.type not in {"error", "warning"}, f"{m.type}: {m.text}"))
-        page.goto(address, wait_until="load")
-        page.evaluate("window.MathJax?.startup.promise")
-        yield page, wrong
-
-
 @pytest.fixture(scope="module", params=PAGES)
 def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def visit(browser, site, name):
-    with opened(browser, f"{site}/{name}.html", viewport={"width": 1280, "height": 900}) as (page, wrong):
+def visit(opened, site, name):
+    with opened(f"{site}/{name}.html", viewport={"width": 1280, "height": 900}) as (page, wrong):
         yield page, wrong
 
 
@@ -155,9 +87,9 @@ def test_the_language_the_title_and_the_description_are_given(visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_in_either_theme(browser, site, name, scheme):
+def test_a_phone_in_either_theme(opened, site, name, scheme):
     phone = {"viewport": {"width": 360, "height": 780}, "color_scheme": scheme}
-    with opened(browser, f"{site}/{name}.html", **phone) as (page, wrong):
+    with opened(f"{site}/{name}.html", **phone) as (page, wrong):
         assert page.locator("html").get_attribute("data-theme") == scheme
         text, ground = page.evaluate(LUMINANCES)
         assert (text - ground > 0.5) if scheme == "dark" else (ground - text > 0.5)
@@ -171,9 +103,9 @@ def test_a_phone_in_either_theme(browser, site, name, scheme):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_the_page_can_be_downloaded(browser, site, html, chapter):
+def test_the_page_can_be_downloaded(opened, site, html, chapter):
     suffix = ".ipynb" if (BOOK / f"{chapter}.ipynb").exists() else ".md"
-    with opened(browser, f"{site}/{chapter}.html") as (page, _):
+    with opened(f"{site}/{chapter}.html") as (page, _):
         source = page.locator(".btn-download-source-button").get_attribute("href")
     assert source.endswith(suffix)
     assert (html / source).read_bytes() == (BOOK / f"{chapter}{suffix}").read_bytes()
@@ -181,8 +113,8 @@ def test_the_page_can_be_downloaded(browser, site, html, chapter):
         nbformat.validate(nbformat.read(html / source, as_version=4))
 
 
-def test_the_theme_can_be_switched(browser, site):
-    with opened(browser, f"{site}/{TOC['root']}.html", color_scheme="light") as (page, wrong):
+def test_the_theme_can_be_switched(opened, site):
+    with opened(f"{site}/{TOC['root']}.html", color_scheme="light") as (page, wrong):
         seen = set()
         for _ in range(3):
             page.locator(".theme-switch-button").locator("visible=true").first.click()
@@ -191,8 +123,8 @@ def test_the_theme_can_be_switched(browser, site):
         assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_search_finds_words(browser, site):
-    with opened(browser, f"{site}/search.html?q=discriminator") as (page, wrong):
+def test_search_finds_words(opened, site):
+    with opened(f"{site}/search.html?q=discriminator") as (page, wrong):
         page.locator("#search-results li a").first.wait_for()
         assert "optimal-discriminator.html" in page.locator("#search-results").inner_html()
         assert not wrong, "\n" + "\n".join(wrong)

@@ -1,0 +1,43 @@
+// What every component shows: its panels, its numbers, and a line that says what is going on.
+
+import { element, followTheme, format, typeset } from "./dom.ts";
+import { Plot } from "./plot.ts";
+import { type Arrays, decode, type Spec } from "./spec.ts";
+
+export class Board {
+  readonly plots: Plot[];
+  readonly #readouts: [string, HTMLOutputElement][];
+  readonly #status = element("p", { className: "live-status", role: "status" });
+
+  /** Adds to `host` the panels at their first outputs, the numbers, then `controls`, then the line. */
+  constructor(host: HTMLElement, spec: Spec, ...controls: HTMLElement[]) {
+    const figure = element("div");
+    this.#readouts = spec.numbers.map(({ output }) => [output, element("output")]);
+    const numbers = spec.numbers.map(({ label, unit }, i) =>
+      element("span", {}, ...typeset(label), " = ", this.#readouts[i]?.[1] ?? "", unit && ` ${unit}`),
+    );
+    host.append(figure, element("div", { className: "live-numbers" }, ...numbers), ...controls, this.#status);
+    this.plots = spec.panels.map((panel) => new Plot(figure, panel));
+    figure.querySelector("canvas")?.setAttribute("role", "img");
+    figure.querySelector("canvas")?.setAttribute("aria-label", spec.alt);
+    followTheme(host, () => {
+      for (const plot of this.plots) plot.redraw();
+    });
+    this.draw(decode(spec.start));
+  }
+
+  draw(outputs: Arrays): void {
+    for (const plot of this.plots) plot.draw(outputs);
+    for (const [name, readout] of this.#readouts) readout.value = format(outputs[name]?.[0] ?? Number.NaN);
+  }
+
+  say(text: string): void {
+    this.#status.textContent = text;
+  }
+
+  /** Awaits some work, and says so if it takes long, as it does while the runtime loads. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    const patience = setTimeout(() => this.say("Loading what computes this figure …"), 100);
+    return work.finally(() => clearTimeout(patience));
+  }
+}

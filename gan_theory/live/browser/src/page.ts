@@ -1,0 +1,52 @@
+// In the built page: no kernel runs, and onnxruntime computes what was exported with the book.
+
+import type * as ort from "onnxruntime-web/wasm";
+import { bytes, type Compute, type Spec } from "./spec.ts";
+import { mount } from "./views.ts";
+
+type Runtime = typeof ort;
+const address = new URL("live-runtime.js", (document.currentScript as HTMLScriptElement).src).href;
+let runtime: Promise<Runtime> | undefined;
+
+/** The runtime, loaded once a page. */
+function load(): Promise<Runtime> {
+  runtime ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = () =>
+      resolve((globalThis as unknown as { liveRuntime: { start(): Promise<Runtime> } }).liveRuntime.start());
+    script.onerror = () => reject(new Error("its runtime could not be loaded"));
+    document.head.append(script);
+  });
+  return runtime;
+}
+
+/** Calls the exported models; each becomes a session when it is first needed. */
+function computeHere(spec: Spec, models: Record<string, string>): Compute {
+  const sessions: Record<string, Promise<ort.InferenceSession>> = {};
+  return async (task, inputs) => {
+    const { InferenceSession, Tensor } = await load();
+    sessions[task] ??= InferenceSession.create(bytes(models[task] ?? ""));
+    const session = await sessions[task];
+    const feeds = Object.entries(spec.tasks[task] ?? {}).map(([name, shape]) => [
+      `in.${name}`,
+      new Tensor("float32", inputs[name] as Float32Array, shape),
+    ]);
+    const outputs = await session.run(Object.fromEntries(feeds));
+    return Object.fromEntries(
+      Object.entries(outputs).map(([name, tensor]) => [
+        name.slice("out.".length),
+        tensor.data as Float32Array,
+      ]),
+    );
+  };
+}
+
+for (const host of document.querySelectorAll<HTMLElement>(".live")) {
+  const { models, ...spec } = JSON.parse(host.querySelector("script")?.textContent ?? "");
+  const values = new Map(Object.entries((spec as Spec).sliders).map(([name, { start }]) => [name, start]));
+  const keep = { get: (name: string) => values.get(name) ?? 0, set: values.set.bind(values) };
+  host.addEventListener("focusin", () => load().catch(() => {}), { once: true }); // what fails is said later
+  mount(host, spec, computeHere(spec, models), keep);
+  host.classList.add("live-ready");
+}

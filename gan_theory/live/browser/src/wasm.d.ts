@@ -1,0 +1,4 @@
+declare module "*.wasm" {
+  const packed: Uint8Array<ArrayBuffer>;
+  export default packed;
+}

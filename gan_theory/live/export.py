@@ -1,0 +1,128 @@
+"""Functions of tensors, run by PyTorch, and exported to ONNX for a page in which no kernel runs."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch._decomp import get_decompositions
+from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import make_fx
+
+__all__ = ["Function", "evaluate", "to_onnx"]
+
+Function = Callable[..., Mapping[str, Tensor]]
+
+# The exporter would write these with a bare exp; their decompositions are as stable as they are.
+OVERFLOWING = [torch.ops.aten.logaddexp, torch.ops.aten.binary_cross_entropy_with_logits]
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """What a page computes in: onnxruntime has no float64 kernel of `Erf` and `Softplus`."""
+    dtype, validate = torch.get_default_dtype(), Distribution._validate_args  # noqa: SLF001  (it has no getter)
+    torch.set_default_dtype(torch.float32)
+    Distribution.set_default_validate_args(value=False)  # a check of values can't be exported
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        Distribution.set_default_validate_args(validate)
+
+
+def evaluate(function: Function, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    r"""The outputs of a function at some inputs, as its exported twin computes them: in float32.
+
+    PyTorch's default dtype is float32 while the function runs, and it is restored afterwards.
+
+    Args:
+        function: From tensors, given by name, to named tensors.
+        inputs: Its arguments, float32 of any shape.
+
+    Returns:
+        The named outputs, float32, contiguous, detached.
+
+    Raises:
+        TypeError: If the function does not return a mapping from names to tensors, or if one of them is not
+            float32: then a tensor made outside of the function in another dtype has found its way in.
+
+    >>> evaluate(lambda a: {"square": a**2}, {"a": torch.tensor(3.0, dtype=torch.float32)})
+    {'square': tensor(9.)}
+    """
+    with _single_precision():
+        outputs = function(**inputs)
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise TypeError(f"{_name(function)} must return a dict of named tensors, not {outputs!r}")
+    for name, value in outputs.items():
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(
+                f"{_name(function)} must return float32 tensors, and its {name!r} is {given}; "
+                "make every tensor inside the function, where the default dtype is float32"
+            )
+    return {name: value.detach().contiguous() for name, value in outputs.items()}
+
+
+def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
+    r"""A function as an ONNX model, with the names of its arguments and outputs prefixed by "in." and "out.".
+
+    The shapes are those of the given inputs. Their values are not used, so a function that branches on them
+    raises, instead of being frozen in one branch.
+
+    Args:
+        function: From tensors, given by name, to named tensors, all float32.
+        inputs: Example arguments, float32.
+
+    Returns:
+        The serialised model.
+
+    Raises:
+        ValueError: If the function cannot be exported, with the reason.
+
+    >>> model = to_onnx(lambda a: {"square": a**2}, {"a": torch.tensor(3.0, dtype=torch.float32)})
+    >>> import onnxruntime
+    >>> onnxruntime.InferenceSession(model).run(None, {"in.a": torch.tensor(2.0).numpy()})[0].item()
+    4.0
+    """
+    names = list(evaluate(function, inputs))
+
+    def as_tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
+        return tuple(function(**dict(zip(inputs, arguments, strict=True))).values())
+
+    loudness = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the exporter tells of operators and constants that nobody uses
+    try:
+        with _single_precision(), warnings.catch_warnings(action="ignore"):
+            graph = make_fx(
+                as_tuple,
+                decomposition_table=get_decompositions(OVERFLOWING),
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
+            )(*inputs.values())
+            program = torch.onnx.export(
+                graph.eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                verbose=False,
+                input_names=[f"in.{name}" for name in inputs],
+                output_names=[f"out.{name}" for name in names],
+            )
+    except Exception as error:
+        raise ValueError(
+            f"{_name(function)} cannot be exported to ONNX: {str(error).splitlines()[0]}; "
+            "it may use its arguments as tensors only, so no float(), if or .item() on them"
+        ) from error
+    finally:
+        logging.disable(loudness)
+    model = program.model_proto
+    for node in model.graph.node:  # nine tenths of the bytes are notes about where an operator comes from
+        del node.metadata_props[:]
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    return model.SerializeToString()
+
+
+def _name(function: Function) -> str:
+    return getattr(function, "__qualname__", repr(function))

@@ -1,0 +1,165 @@
+"""The live figure: one PyTorch function under the reader's sliders."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any
+
+import torch
+import traitlets
+from IPython import get_ipython
+
+from gan_theory.live.export import Function, evaluate
+from gan_theory.live.picture import Number, Panel, draw, outputs_drawn
+from gan_theory.live.widget import Live, Task
+
+__all__ = ["LiveFigure", "Slider"]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """An argument of a live figure's function, in the reader's hand.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        start: The value at which the figure starts.
+        label: What the reader calls it; the argument's name if empty. `a_b` is set with b as a subscript.
+        unit: The unit of the value, such as "nats", if it has one.
+        step: What one press of an arrow key adds; a hundredth of the range if None.
+    """
+
+    low: float
+    high: float
+    start: float
+    _: KW_ONLY
+    label: str = ""
+    unit: str = ""
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what nobody could move."""
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"low must be less than high, both finite, not {self.low} and {self.high}")
+        if not self.low <= self.start <= self.high:
+            raise ValueError(f"start must lie in [{self.low}, {self.high}], not {self.start}")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise ValueError(f"step must lie in (0, {self.high - self.low:g}], not {self.step}")
+
+    def read(self, name: str) -> str:
+        """Where it starts, as a sentence would have it."""
+        return f"{self.label or name} = {self.start:.4g} {self.unit}".rstrip()
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """What the browser is told of it."""
+        return {**asdict(self), "label": self.label or name}
+
+
+class LiveFigure(Live):
+    r"""A figure that follows its sliders, in JupyterLab as in the built page, where no kernel runs.
+
+    With a kernel the function runs in Python, and each slider is a trait of the widget, to be read, set,
+    observed or linked: ``figure.mean = 2.0``. While the book is built the function is exported to ONNX, and
+    the page runs it in the browser. Either way it computes in float32.
+
+    Args:
+        function: From one 0-d float32 tensor a slider, passed by name, to a dict of named tensors: those of a
+            line have shape (n,), those of a point or a number are 0-d. In it PyTorch's default dtype is
+            float32; it may not use the values as Python numbers (no ``float``, ``if`` or ``.item()``).
+        sliders: A `Slider` for each argument of the function.
+        panels: What is drawn of the outputs: one `Panel` or several.
+        numbers: The outputs that are shown as numbers.
+        alt: What the figure shows, for who can't see it.
+
+    Raises:
+        TypeError: If the function's outputs are not float32 tensors, or the sliders not its arguments.
+        ValueError: If something is to be drawn that the function does not return, if a slider's name is taken
+            by the widget, or if `alt` is too short to describe anything; and whatever the function raises.
+
+    >>> from gan_theory.live import Line, LiveFigure, Panel, Slider
+    >>> figure = LiveFigure(
+    ...     lambda scale: {"x": torch.linspace(-3, 3, 7), "y": scale * torch.linspace(-3, 3, 7)},
+    ...     sliders={"scale": Slider(0.0, 2.0, start=1.0)},
+    ...     panels=[Panel([Line("y")])],
+    ...     alt="A straight line through zero, as steep as the scale.",
+    ... )
+    >>> figure.scale = 0.5
+    >>> figure.outputs["y"]
+    tensor([-1.5000, -1.0000, -0.5000,  0.0000,  0.5000,  1.0000,  1.5000])
+    """
+
+    view = "figure"
+
+    def __init__(
+        self,
+        function: Function,
+        sliders: Mapping[str, Slider],
+        panels: Sequence[Panel],
+        numbers: Sequence[Number] = (),
+        *,
+        alt: str,
+    ) -> None:
+        self._shell = get_ipython()
+        arguments = set(inspect.signature(function).parameters)
+        if arguments != set(sliders):
+            raise TypeError(
+                f"sliders must be for the arguments {sorted(arguments)}, not for {sorted(sliders)}"
+            )
+        if taken := [name for name in sliders if hasattr(LiveFigure, name)]:
+            raise ValueError(f"sliders may not be called {taken}: these are names of the widget's own")
+        if len(alt.split()) < 4:
+            raise ValueError(f"alt must describe the figure in a few words, not {alt!r}")
+        self.function, self.sliders = function, dict(sliders)
+        self.add_traits(
+            **{
+                name: traitlets.Float(slider.start, min=slider.low, max=slider.high).tag(sync=True)
+                for name, slider in sliders.items()
+            }
+        )
+        start = self.outputs
+        if missing := [name for name in outputs_drawn(panels, numbers) if name not in start]:
+            raise ValueError(f"panels and numbers may draw the outputs {list(start)}, not {missing}")
+        super().__init__(
+            tasks={"draw": Task(self._draw, self._values())},
+            start=start,
+            spec={
+                "sliders": {name: slider.spec(name) for name, slider in sliders.items()},
+                "panels": [panel.spec() for panel in panels],
+                "numbers": [asdict(number) for number in numbers],
+            },
+            picture=draw(
+                panels,
+                start,
+                [slider.read(name) for name, slider in sliders.items()],
+                [number.read(start) for number in numbers],
+            ),
+            alt=alt,
+        )
+        if self._shell:
+            self._shell.events.register("post_run_cell", self._follow_edits)
+
+    @property
+    def outputs(self) -> dict[str, torch.Tensor]:
+        """What the function returns for the present values of the sliders."""
+        return evaluate(self.function, self._values())
+
+    def close(self) -> None:
+        """Closes the widget for good."""
+        if self._shell and self._follow_edits in self._shell.events.callbacks["post_run_cell"]:
+            self._shell.events.unregister("post_run_cell", self._follow_edits)
+        super().close()
+
+    def _draw(self, **values: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return self.function(**values)
+
+    def _values(self) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor(getattr(self, name), dtype=torch.float32) for name in self.sliders}
+
+    def _follow_edits(self, *_: Any) -> None:  # noqa: ANN401  (IPython hands in the result of the cell)
+        """After each cell: if the notebook has defined the function anew, the figure draws the new one."""
+        namespace = getattr(self.function, "__globals__", {})
+        edited = namespace.get(getattr(self.function, "__name__", ""))
+        if namespace.get("__name__") == "__main__" and callable(edited) and edited is not self.function:
+            self.function = edited
+            self.send({"kind": "edited"})

@@ -1,0 +1,169 @@
+"""What is drawn of a live figure's outputs, and its drawing in Matplotlib, for print and for the PDF."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gan_theory import plotting
+
+__all__ = ["Area", "Arrows", "Line", "Number", "Panel", "Point", "draw", "outputs_drawn"]
+
+Style = Literal["p_data", "p_g", "D", "D_learnt"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve in one of the book's styles: an output of shape (n,) over the panel's x."""
+
+    y: str
+    label: str = ""
+    style: Style = "p_g"
+
+    def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:
+        """Draws it on Matplotlib's Axes."""
+        ax.plot(outputs[x], outputs[self.y], label=_mathtext(self.label), **plotting.LINES[self.style])
+
+
+@dataclass(frozen=True)
+class Area:
+    """An integrand: an output of shape (n,) over the panel's x, shaded down or up to zero."""
+
+    y: str
+    label: str = ""
+
+    def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:
+        """Draws it on Matplotlib's Axes."""
+        plotting.draw_area(ax, outputs[x], outputs[self.y], label=_mathtext(self.label))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dot at two 0-d outputs."""
+
+    x: str
+    y: str
+    label: str = ""
+    style: Style = "D_learnt"
+
+    def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:  # noqa: ARG002  (it has an x of its own)
+        """Draws it on Matplotlib's Axes."""
+        color = plotting.LINES[self.style]["color"]
+        ax.plot(outputs[self.x], outputs[self.y], "o", color=color, markersize=8, label=_mathtext(self.label))
+
+
+@dataclass(frozen=True)
+class Arrows:
+    """Noise on a line, data on another above it, and arrows from z to x: two outputs of shape (n,)."""
+
+    z: str
+    x: str
+
+    def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:  # noqa: ARG002  (it has an x of its own)
+        """Draws it on Matplotlib's Axes."""
+        plotting.draw_mapping(ax, outputs[self.z], outputs[self.x])
+
+
+@dataclass(frozen=True)
+class Number:
+    """A 0-d output that is shown as a number, with its unit."""
+
+    output: str
+    label: str
+    unit: str = ""
+
+    def read(self, outputs: Mapping[str, Tensor]) -> str:
+        """The number as a sentence would have it."""
+        value = round(outputs[self.output].item(), 7)  # float32 has no more digits
+        return f"{self.label} = {value:.4g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        marks: What is drawn in it: `Line`, `Area` and `Point`, or `Arrows` alone.
+        x: The output of shape (n,) over which lines and areas are drawn.
+        x_label: The label of the horizontal axis.
+        y_label: The label of the vertical axis.
+        x_range: The ends of the horizontal axis; those of the data if None.
+        y_range: The ends of the vertical axis; if None they follow the data.
+        title: A line above it.
+    """
+
+    marks: Sequence[Line | Area | Point | Arrows]
+    _: KW_ONLY
+    x: str = "x"
+    x_label: str = "x"
+    y_label: str = ""
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses a panel of nothing."""
+        if not isinstance(self.marks, Sequence) or not self.marks:
+            raise TypeError(f"marks must be a list of Line, Area, Point or Arrows, not {self.marks!r}")
+        if unknown := {mark.style for mark in self.marks if isinstance(mark, Line | Point)} - set(
+            plotting.LINES
+        ):
+            raise ValueError(f"style must be one of {list(plotting.LINES)}, not {sorted(unknown)}")
+
+    @property
+    def low(self) -> bool:
+        """Whether it needs little height: arrows do."""
+        return isinstance(self.marks[0], Arrows)
+
+    def spec(self) -> dict[str, Any]:
+        """What the browser is told of it."""
+        marks = [{"kind": type(mark).__name__, **asdict(mark)} for mark in self.marks]
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "marks": marks}
+
+
+def outputs_drawn(panels: Iterable[Panel], numbers: Iterable[Number]) -> list[str]:
+    """The names of all outputs that something draws."""
+    drawn = [number.output for number in numbers]
+    for panel in panels:
+        for mark in panel.marks:
+            drawn += [mark.y, panel.x] if isinstance(mark, Line | Area) else [mark.x]
+            drawn += [mark.z] if isinstance(mark, Arrows) else [mark.y]
+    return list(dict.fromkeys(drawn))
+
+
+def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequence[str]) -> Figure:
+    """The panels, one above the other, under lines of readings, as a closed Matplotlib figure."""
+    ratios = [0.35 if panel.low else 1.0 for panel in panels]
+    with plotting.figure(len(panels), height=3.2 * sum(ratios), height_ratios=ratios) as (fig, _):
+        for ax, panel in zip(fig.axes, panels, strict=True):
+            for mark in panel.marks:
+                mark.draw(ax, _within(panel, outputs), panel.x)
+            if panel.x_range:
+                ax.set_xlim(panel.x_range)
+            if panel.y_range:
+                ax.set_ylim(panel.y_range)
+            ax.set(
+                xlabel=_mathtext(panel.x_label), ylabel=_mathtext(panel.y_label), title=_mathtext(panel.title)
+            )
+            if any(ax.get_legend_handles_labels()):
+                ax.legend(loc="best")
+        fig.suptitle("\n".join("     ".join(map(_mathtext, line)) for line in lines), fontsize=12)
+    return fig
+
+
+def _within(panel: Panel, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The outputs without what lies beyond the panel's ends, which would only make the picture heavy."""
+    if panel.x_range is None or panel.low:
+        return outputs
+    x = outputs[panel.x]
+    inside = (panel.x_range[0] <= x) & (x <= panel.x_range[1])
+    return {name: value[inside] if value.shape == x.shape else value for name, value in outputs.items()}
+
+
+def _mathtext(label: str) -> str:
+    """A label with `a_b` and `a_{bc}` as subscripts, as Matplotlib sets them."""
+    return re.sub(r"_(?:\{(\w+)\}|(\w+))", lambda found: f"$_{{\\mathrm{{{found[1] or found[2]}}}}}$", label)

@@ -1,0 +1,78 @@
+"""What the tests of the pages share: Chromium, the built book, and a look at one of its pages."""
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
+
+
+def must_have(there, what):
+    """Skips without `what`, where somebody is trying things out; in CI nothing may be left out."""
+    if not there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"THE PAGES ARE NOT TESTED: {what}")
+
+
+@pytest.fixture(scope="session")
+def html():
+    must_have((HTML / "index.html").is_file(), f"{HTML} does not hold the built book; run `make book`")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    must_have(chromium, "there is no chromium on the PATH; install it (Debian: `apt-get install chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session", params=["file", "localhost"])
+def site(request, html):
+    """The address of the book."""
+    if request.param == "file":
+        yield html.as_uri()
+        return
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def visited(browser, address, **context):
+    home, wrong = address.rsplit("/", 1)[0], []
+
+    def unless(fine, what):
+        if not fine:
+            wrong.append(what)
+
+    with browser.new_context(offline=address.startswith("file:"), **context) as session:
+        page = session.new_page()
+        page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
+        page.on("requestfailed", lambda r: unless(False, f"{r.url} failed: {r.failure}"))
+        page.on("response", lambda r: unless(r.status < 400, f"{r.url}: {r.status}"))
+        page.on("pageerror", lambda error: unless(False, f"error: {error}"))
+        page.on("console", lambda m: unless(m.type not in {"error", "warning"}, f"{m.type}: {m.text}"))
+        page.goto(address, wait_until="load")
+        page.evaluate("window.MathJax?.startup.promise")
+        yield page, wrong
+
+
+@pytest.fixture(scope="session")
+def opened(browser):
+    """Opens the page at an address, ready and with its mathematics set, and lists all that goes wrong."""
+    return contextmanager(partial(visited, browser))

@@ -1,0 +1,481 @@
+"""The Python half of the live figures, and its bond with the other half: ONNX, the page, the palette."""
+
+import base64
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import ipywidgets
+import nbformat
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.image import imread
+from nbclient import NotebookClient
+from torch.distributions import Distribution, Normal, kl_divergence
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from traitlets import TraitError
+
+from gan_theory import plotting
+from gan_theory.live import Area, Arrows, Line, LiveFigure, Number, Panel, Point, Slider
+from gan_theory.live.export import evaluate, to_onnx
+from gan_theory.live.picture import draw
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = [
+    path
+    for path in sorted((ROOT / "book").glob("*.ipynb"))
+    if "LiveFigure" in path.read_text(encoding="utf-8")
+]
+ALT = "Two Gaussian densities, and how far one is from the other."
+FLOAT = {"a": torch.tensor(2.0, dtype=torch.float32)}
+
+
+def two_gaussians(mean, scale):
+    x = torch.linspace(-6.0, 6.0, 241)
+    p, q = Normal(0.0, 1.0), Normal(mean, scale)
+    ratio = p.log_prob(x) - q.log_prob(x)
+    density_p, density_q = p.log_prob(x).exp(), q.log_prob(x).exp()
+    return {
+        "x": x,
+        "p": density_p,
+        "q": density_q,
+        "integrand": density_p * ratio,
+        "mean": mean,
+        "top": q.log_prob(mean).exp(),
+        "kl": kl_divergence(p, q),
+        "z": torch.linspace(-1.0, 1.0, 3),
+        "G_z": mean + scale * torch.linspace(-1.0, 1.0, 3),
+    }
+
+
+SLIDERS = {"mean": Slider(-3.0, 3.0, 1.0, label="mean of q"), "scale": Slider(0.4, 2.5, 0.7, step=0.05)}
+LINES = [Line("p", "p", "p_data"), Line("q", "q_{mean}", "p_g"), Point("mean", "top")]
+PANELS = [
+    Panel(
+        [Area("integrand", "p log(p/q)"), *LINES], x_range=(-6.0, 6.0), y_range=(-0.5, 1.5), y_label="density"
+    ),
+    Panel([Arrows("z", "G_z")], x_range=(-6.0, 6.0), title="G_z"),
+]
+NUMBERS = [Number("kl", "KL(p ∥ q)", "nats")]
+
+
+def make(function=two_gaussians, sliders=SLIDERS, panels=PANELS, numbers=NUMBERS, alt=ALT):
+    return LiveFigure(function, sliders, panels, numbers, alt=alt)
+
+
+@pytest.fixture
+def figure():
+    figure = make()
+    yield figure
+    figure.close()
+
+
+@pytest.fixture
+def double():
+    """The default dtype of the book's notebooks."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def onnx(model, inputs):
+    session = onnxruntime.InferenceSession(model)
+    names = [output.name.removeprefix("out.") for output in session.get_outputs()]
+    feeds = {f"in.{name}": np.asarray(value, np.float32) for name, value in inputs.items()}
+    return dict(zip(names, session.run(None, feeds), strict=True))
+
+
+def tensors(values):
+    return {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
+
+
+# What is asked of an author.
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "words"),
+    [
+        (lambda: Slider(1.0, 0.0, 0.5), ValueError, ["low", "less than high", "1.0", "0.0"]),
+        (lambda: Slider(0.0, float("nan"), 0.5), ValueError, ["high", "nan"]),
+        (lambda: Slider(0.0, 1.0, 1.5), ValueError, ["start", "[0.0, 1.0]", "1.5"]),
+        (lambda: Slider(0.0, 1.0, 0.5, step=0.0), ValueError, ["step", "(0, 1]", "0.0"]),
+        (lambda: Slider(0.0, 1.0, 0.5, step=1.5), ValueError, ["step", "(0, 1]", "1.5"]),
+        (lambda: Panel([]), TypeError, ["marks", "list of Line", "[]"]),
+        (lambda: Panel(Line("p")), TypeError, ["marks", "list of Line", "Line(y='p'"]),
+        (lambda: make(sliders={"mean": SLIDERS["mean"]}), TypeError, ["sliders", "'scale'", "'mean'"]),
+        (lambda: make(sliders={**SLIDERS, "x": SLIDERS["mean"]}), TypeError, ["sliders", "'scale'", "'x'"]),
+        (
+            lambda: make(lambda outputs: {"x": outputs}, {"outputs": Slider(0.0, 1.0, 0.0)}),
+            ValueError,
+            ["sliders", "'outputs'", "widget's own"],
+        ),
+        (lambda: make(alt="A figure"), ValueError, ["alt", "few words", "'A figure'"]),
+        (lambda: make(panels=[Panel([Line("r")])]), ValueError, ["panels", "'kl'", "['r']"]),
+        (lambda: make(panels=[Panel([Line("p")], x="t")]), ValueError, ["panels", "'kl'", "['t']"]),
+        (lambda: make(panels=[Panel([Point("mean", "r")])]), ValueError, ["panels", "'kl'", "['r']"]),
+        (lambda: make(panels=[Panel([Arrows("r", "G_z")])]), ValueError, ["panels", "'kl'", "['r']"]),
+        (lambda: make(numbers=[Number("js", "JSD")]), ValueError, ["numbers", "'kl'", "['js']"]),
+        (lambda: evaluate(lambda a: a, FLOAT), TypeError, ["dict of named tensors", "tensor(2.)"]),
+        (lambda: evaluate(lambda a: {}, FLOAT), TypeError, ["dict of named tensors", "{}"]),  # noqa: ARG005
+        (lambda: evaluate(lambda a: {"b": a.double()}, FLOAT), TypeError, ["'b'", "float64", "float32"]),
+        (lambda: evaluate(lambda a: {"b": a > 0}, FLOAT), TypeError, ["'b'", "bool", "float32"]),
+        (lambda: evaluate(lambda a: {"b": float(a)}, FLOAT), TypeError, ["'b'", "float", "float32"]),
+    ],
+)
+def test_bad_input_is_named_with_what_was_given_and_what_is_allowed(attempt, error, words):
+    with pytest.raises(error) as raised:
+        attempt()
+    assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_a_figure_whose_function_raises_cannot_be_made():
+    def broken(mean, scale):  # noqa: ARG001  (the sliders are its arguments)
+        raise ArithmeticError("not today")
+
+    with pytest.raises(ArithmeticError, match="not today"):
+        make(broken)
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        lambda a: {"b": a if a > 0 else -a},
+        lambda a: {"b": torch.full((3,), float(a))},
+        lambda a: {"b": a * math.exp(a)},
+        lambda a: {"b": torch.ones(int(a))},
+        lambda a: {"b": torch.linspace(0.0, float(a.numpy()), 5)},
+    ],
+)
+def test_a_function_that_uses_a_value_as_a_python_number_is_not_frozen_into_the_page(branch):
+    assert evaluate(branch, FLOAT)
+    with pytest.raises(ValueError, match=r"lambda.* cannot be exported .*tensors only"):
+        to_onnx(branch, FLOAT)
+
+
+# In what it computes.
+
+
+@pytest.mark.usefixtures("double")
+def test_inside_the_function_all_is_float32_and_outside_it_is_as_before():
+    seen = []
+
+    def function(a):
+        seen.append((torch.get_default_dtype(), torch.is_grad_enabled(), torch.linspace(0.0, 1.0, 2).dtype))
+        return {"b": a * torch.ones(2)}
+
+    assert Distribution._validate_args  # noqa: SLF001  (it has no getter)
+    for run in (evaluate, to_onnx):
+        run(function, FLOAT)
+        assert torch.get_default_dtype() == torch.float64 and torch.is_grad_enabled()
+        assert Distribution._validate_args  # noqa: SLF001
+    assert set(seen) == {(torch.float32, False, torch.float32)}
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("run", [evaluate, to_onnx])
+def test_an_error_in_the_function_leaves_nothing_changed(run):
+    def broken(a):
+        raise ArithmeticError(a)
+
+    with pytest.raises(ArithmeticError):
+        run(broken, FLOAT)
+    assert torch.get_default_dtype() == torch.float64 and torch.is_grad_enabled()
+    assert Distribution._validate_args  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: {"same": a, "other": b},
+        lambda a, b: {"twice": a, "again": a, "b": b + 0},
+        lambda a, b: {"plain": a.item() * b, "mixed": torch.ones(3) * b.item() ** 2},
+        lambda a, b: {"ignores": a**2},  # noqa: ARG005
+        lambda a, b: {"fixed": torch.arange(4.0), "sum": a + b},
+        lambda a, b: {"∞": (a - a) / torch.tensor([1.0, 0.0]), "−∞": -1 / (b - b)},
+        lambda a, b: {"in": torch.special.erf(a), "x.y": torch.logaddexp(a, b), "log": torch.log1p(b)},
+        lambda a, b: {
+            "bce": binary_cross_entropy_with_logits(a + b, (a > b).float()),
+            "c": logsigmoid(a - b),
+        },
+        lambda a, b: {"sorted": torch.stack([a, b]).sort().values, "c": torch.cumsum(torch.ones(5) * a, 0)},
+        lambda a, b: {"t": torch.trapezoid(torch.linspace(0, 1, 9) ** 2 * a, dx=0.125) + b},
+    ],
+)
+@pytest.mark.parametrize("values", [{"a": 2.0, "b": 3.0}, {"a": -0.5, "b": 0.25}, {"a": -300.0, "b": 100.0}])
+def test_any_function_of_tensors_is_the_same_in_onnx(apart, function, values):
+    model = to_onnx(function, tensors({"a": 1.0, "b": 1.0}))
+    outputs = evaluate(function, tensors(values))
+    computed = onnx(model, values)
+    assert list(computed) == list(outputs)
+    for name, value in outputs.items():
+        assert apart(computed[name], value) < 1e-6, name
+
+
+# A widget like any other.
+
+
+def test_a_slider_is_a_trait_with_bounds(figure):
+    told = []
+    figure.observe(told.append, "mean")
+    figure.mean = -2.5
+    assert [(change.old, change.new) for change in told] == [(1.0, -2.5)]
+    assert figure.outputs["kl"] == pytest.approx(
+        kl_divergence(Normal(0.0, 1.0), Normal(-2.5, 0.7)).item(), rel=1e-6
+    )
+    for name, value in [("mean", 3.1), ("mean", -3.1), ("scale", 0.0), ("scale", "wide")]:
+        with pytest.raises(TraitError, match=rf"'{name}'"):
+            setattr(figure, name, value)
+    assert (figure.mean, figure.scale) == (-2.5, 0.7)
+
+
+def test_two_figures_do_not_share_their_sliders(figure):
+    other = make(sliders={**SLIDERS, "mean": Slider(0.0, 9.0, 8.0)})
+    figure.mean = -1.0
+    assert (figure.mean, other.mean) == (-1.0, 8.0)
+    other.close()
+
+
+def test_a_trait_can_be_linked_to_another_widget(figure):
+    slider = ipywidgets.FloatSlider(min=-3.0, max=3.0)
+    link = ipywidgets.link((slider, "value"), (figure, "mean"))
+    slider.value = 2.0
+    assert figure.outputs["mean"] == 2.0
+    figure.mean = -1.0
+    assert slider.value == -1.0
+    link.unlink()
+    slider.close()
+
+
+def ask(figure, **values):
+    """What the kernel answers to the browser, through the widget's own channel."""
+    answers = []
+    figure.comm.publish_msg = lambda _type, data, buffers, **_: answers.append((data, buffers))
+    message = {"task": "draw", "inputs": list(values)}
+    content = {"kind": "anywidget-command", "id": "1", "name": "_compute", "msg": message}
+    figure.comm.handle_msg({
+        "content": {"data": {"method": "custom", "content": content}},
+        "buffers": [np.float32(value).tobytes() for value in values.values()],
+    })  # fmt: skip
+    ((data, buffers),) = answers
+    return data["content"]["response"], buffers
+
+
+def test_the_kernel_answers_the_browser_with_the_outputs(figure):
+    answer, buffers = ask(figure, scale=2.0, mean=-1.0)
+    right = evaluate(two_gaussians, tensors({"mean": -1.0, "scale": 2.0}))
+    assert answer["outputs"] == list(right)
+    for buffer, value in zip(buffers, right.values(), strict=True):
+        np.testing.assert_array_equal(np.frombuffer(buffer, np.float32), value.flatten())
+    assert (figure.mean, figure.scale) == (1.0, 0.7)  # asking sets nothing
+
+
+def test_the_kernel_answers_the_browser_with_the_error(figure):
+    def broken(mean, scale):  # noqa: ARG001  (the sliders are its arguments)
+        raise ArithmeticError("not today")
+
+    figure.function = broken
+    answer, buffers = ask(figure, mean=0.0, scale=1.0)
+    assert answer == {"error": "ArithmeticError: not today"}
+    assert not list(buffers)
+
+
+def run(*cells):
+    """What cells print, in a kernel."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return [
+        "".join(out.text for out in cell.outputs if out.output_type == "stream") for cell in notebook.cells
+    ]
+
+
+def test_the_figure_follows_edits_of_its_function_until_it_is_closed():
+    _, before, after, _, other, closed = run(
+        "import torch\nfrom gan_theory.live import *\n"
+        "def f(a):\n    return {'x': torch.ones(2), 'y': a * torch.ones(2)}",
+        "sliders = {'a': Slider(0.0, 4.0, 2.0)}\n"
+        "figure = LiveFigure(f, sliders, [Panel([Line('y')])], alt='A line that is flat.')\n"
+        "sent = []\nfigure.send = lambda content, buffers=None: sent.append(content)\n"
+        "print(figure.outputs['y'].tolist())",
+        "def f(a):\n    return {'x': torch.ones(2), 'y': 10 * a * torch.ones(2)}\nprint(sent)",
+        "def g(a):\n    return {}",
+        "print(figure.outputs['y'].tolist(), sent)\nfigure.close()\nf = g",
+        "print(figure.function is g)",
+    )
+    assert before == "[2.0, 2.0]\n"
+    assert after == "[]\n"
+    assert other == "[20.0, 20.0] [{'kind': 'edited'}]\n"
+    assert closed == "False\n"
+
+
+# In the page.
+
+
+class Elements(HTMLParser):
+    """The elements of a piece of HTML, as a browser takes them apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self.image = [], [], {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "img":
+            self.image = dict(attrs)
+
+    def handle_data(self, data):
+        if self.tags[-1] == "script":
+            self.scripts.append(data)
+
+
+@pytest.fixture
+def bundle(monkeypatch):
+    """From a figure's parts to what the built page holds of it."""
+    monkeypatch.setenv("GAN_THEORY_LIVE", "page")
+
+    def bundle(**parts):
+        figure = make(**parts)
+        assert figure.comm is None  # the page would try to reach a kernel
+        return figure._repr_mimebundle_()
+
+    return bundle
+
+
+def test_the_page_holds_the_figure_its_model_and_its_picture(bundle, apart):
+    written = bundle()
+    assert set(written) == {"text/html", "image/png", "text/plain"}
+    assert written["text/plain"] == ALT
+    elements = Elements(written["text/html"])
+    assert elements.tags == ["div", "script", "img"]
+    assert elements.image["alt"] == ALT
+    kind, svg = elements.image["src"].split(",", 1)
+    assert kind == "data:image/svg+xml" and unquote(svg).rstrip().endswith("</svg>")
+    assert imread(io.BytesIO(base64.b64decode(written["image/png"]))).std() > 0.05
+    spec = json.loads("".join(elements.scripts))
+    assert (spec["view"], spec["alt"]) == ("figure", ALT)
+    assert spec["tasks"] == {"draw": {"mean": [], "scale": []}}
+    start = evaluate(two_gaussians, tensors({"mean": 1.0, "scale": 0.7}))
+    for name, value in start.items():
+        told = np.frombuffer(base64.b64decode(spec["start"][name]), "<f4")
+        np.testing.assert_array_equal(told, value.flatten())
+    values = {"mean": -0.3, "scale": 1.7}
+    computed = onnx(base64.b64decode(spec["models"]["draw"]), values)
+    for name, value in evaluate(two_gaussians, tensors(values)).items():
+        assert apart(computed[name], value) < 1e-5, name
+
+
+def test_no_label_ends_the_script_and_no_description_ends_its_attribute(bundle):
+    label, alt = "</script><b>p</b><!--", 'Two "Gaussians", <p> & q, as they are.'
+    written = bundle(panels=[Panel([Line("p", label)])], alt=alt)
+    elements = Elements(written["text/html"])
+    assert elements.tags == ["div", "script", "img"]
+    assert elements.image["alt"] == alt
+    spec = json.loads("".join(elements.scripts))
+    assert spec["panels"][0]["marks"][0]["label"] == label
+
+
+def test_the_same_figure_is_written_in_the_same_bytes(bundle):
+    assert bundle() == bundle()
+
+
+def test_a_notebook_that_makes_the_page_writes_no_widget(monkeypatch):
+    monkeypatch.setenv("GAN_THEORY_LIVE", "page")
+    cell = nbformat.v4.new_code_cell(
+        "import torch\nfrom gan_theory.live import *\n"
+        "LiveFigure(lambda a: {'x': torch.ones(2), 'y': a * torch.ones(2)}, {'a': Slider(0.0, 4.0, 2.0)},"
+        "[Panel([Line('y')])], alt='A line that is flat.')"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    assert set(output.data) == {"text/html", "image/png", "text/plain"}
+    assert "widgets" not in notebook.metadata
+
+
+# In print.
+
+
+def test_the_picture_holds_what_the_function_returned():
+    outputs = evaluate(two_gaussians, tensors({"mean": -1.0, "scale": 0.5}))
+    picture = draw(
+        PANELS,
+        outputs,
+        [SLIDERS["mean"].read("mean"), SLIDERS["scale"].read("scale")],
+        [number.read(outputs) for number in NUMBERS],
+    )
+    curves, arrows = picture.axes
+    lines = {line.get_label(): line for line in curves.lines}
+    for label, name in [("p log(p/q)", "integrand"), ("p", "p"), ("q$_{\\mathrm{mean}}$", "q")]:
+        x_and_y = np.column_stack([outputs["x"], outputs[name]])
+        np.testing.assert_array_equal(lines[label].get_xydata(), x_and_y)
+    for label, style in [("p", "p_data"), ("q$_{\\mathrm{mean}}$", "p_g")]:
+        assert to_hex(lines[label].get_color()) == to_hex(plotting.LINES[style]["color"])
+        assert lines[label].get_linestyle() == plotting.LINES[style]["linestyle"]
+    (point,) = [line for line in curves.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(point.get_xydata(), [[outputs["mean"], outputs["top"]]])
+    assert (curves.get_xlim(), curves.get_ylim()) == ((-6.0, 6.0), (-0.5, 1.5))
+    assert (curves.get_xlabel(), curves.get_ylabel()) == ("x", "density")
+    assert arrows.get_title() == "G$_{\\mathrm{z}}$"
+    ends = [(text.get_position()[0], text.xy[0]) for text in arrows.texts if not text.get_text()]
+    np.testing.assert_array_equal(ends, np.column_stack([outputs["z"], outputs["G_z"]]))
+    readings = f"mean of q = 1     scale = 0.7\nKL(p ∥ q) = {outputs['kl'].item():.4g} nats"
+    assert picture.get_suptitle() == readings
+
+
+def test_the_page_wears_the_colours_of_the_pictures():
+    css = (ROOT / "gan_theory/live/browser/src/live.css").read_text(encoding="utf-8")
+    light = re.search(r"^\.live \{(.*?)\}", css, re.MULTILINE | re.DOTALL)[1]
+    colours = dict(re.findall(r"--live-(\w+): (#\w+);", light))
+    assert {name: to_hex(colours[name]) for name in plotting.LINES} == {
+        name: to_hex(line["color"]) for name, line in plotting.LINES.items()
+    }
+    assert to_rgb(colours["shade"][:7]) == to_rgb(plotting.ACCENT)
+
+
+# In the book.
+
+
+def hold_to_onnx(trial, apart):
+    """The exported figure computes what PyTorch computes, wherever its sliders stand."""
+    inputs = tensors(trial.settings[0])
+    model = to_onnx(trial.figure.function, inputs)
+    assert len(trial.settings) == 20
+    for setting in trial.settings:
+        computed = onnx(model, setting)
+        for name, value in evaluate(trial.figure.function, tensors(setting)).items():
+            assert apart(computed[name], value) <= 1e-5, f"{name} at {setting}"
+
+
+def test_the_figures_of_a_notebook_are_found(live_figures, apart, tmp_path):
+    cells = [
+        "import torch\nfrom gan_theory.live import *\ntorch.set_default_dtype(torch.float64)",
+        "def f(a, b):\n    return {'x': torch.linspace(0, 1, 5), 'y': a + b * torch.linspace(0, 1, 5)}",
+        """sliders = {'a': Slider(0.0, 1.0, 0.5), 'b': Slider(-1.0, 1.0, 0.0, step=0.25)}
+[LiveFigure(f, sliders, [Panel([Line('y')])], alt=f'Line number {i} of two.') for i in (1, 2)]""",
+        "raise AssertionError('this needs not be run')",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    found = live_figures(tmp_path / "small.ipynb")
+    assert torch.get_default_dtype() == torch.float32
+    assert list(found) == ["Line number 1 of two.", "Line number 2 of two."]
+    for trial in found.values():
+        corners = [{"a": a, "b": b} for a in (0.0, 1.0) for b in (-1.0, 1.0)]
+        assert trial.settings[:4] == corners
+        assert all(0 <= s["a"] <= 1 and (s["b"] * 4).is_integer() for s in trial.settings)
+        hold_to_onnx(trial, apart)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_every_figure_of_the_book_is_the_same_in_onnx(live_figures, apart, notebook):
+    figures = live_figures(notebook)
+    assert figures
+    for trial in figures.values():
+        hold_to_onnx(trial, apart)
