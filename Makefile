@@ -6,6 +6,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 HTML := book/_build/html
 BROWSER := gan_theory/live/browser
+CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help book test pages bench lab serve clean
@@ -13,8 +14,8 @@ heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
-	@echo 'make test    check everything: style, package, claims, notebooks'
-	@echo 'make pages   open every page of the book in Chromium and check it'
+	@echo 'make test    check everything: style, package, claims, notebooks, pages'
+	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast the live figures are'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
@@ -58,10 +59,12 @@ test: .venv/package
 	ruff format --check
 	cd $(BROWSER) && npm run --silent check
 	$(call heading,The package and the rules of the notebooks)
-	pytest --ignore=tests/book
+	pytest -n 2 --dist loadfile --ignore=tests/book
 	cd $(BROWSER) && npm test --silent
 	$(call heading,The notebooks and the numbers they print)
-	pytest --nbval-lax --nbval-current-env book
+	pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
+	@if $(CHROMIUM_IS_THERE); then $(MAKE) --no-print-directory pages; \
+	else printf '\n\033[1;31m== NO CHROMIUM: THE PAGES AND THEIR LIVE FIGURES ARE NOT TESTED\033[0m\n'; test -z "$$CI"; fi
 
 pages: book
 	$(call heading,The pages in Chromium)

@@ -1,5 +1,6 @@
 """The Python half of the live figures, and its bond with the other half: ONNX, the page, the palette."""
 
+import ast
 import base64
 import io
 import json
@@ -22,7 +23,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from traitlets import TraitError
 
-from gan_theory import plotting
+from gan_theory import live, plotting
 from gan_theory.live import Area, Arrows, Line, LiveFigure, Number, Panel, Point, Slider
 from gan_theory.live.export import evaluate, to_onnx
 from gan_theory.live.picture import draw
@@ -479,3 +480,16 @@ def test_every_figure_of_the_book_is_the_same_in_onnx(live_figures, apart, noteb
     assert figures
     for trial in figures.values():
         hold_to_onnx(trial, apart)
+
+
+def test_the_example_for_authors_is_short_and_works():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    *_, last = (tree := ast.parse(example)).body
+    tree.body[-1] = ast.Assign([ast.Name("figure", ast.Store())], last.value)
+    names = vars(live) | {"torch": torch, "Normal": Normal}
+    exec(compile(ast.fix_missing_locations(tree), "CONTRIBUTING.md", "exec"), names)  # noqa: S102  (our own text)
+    outputs = names["figure"].outputs
+    real, fake = (Normal(centre, 1.0).log_prob(outputs["x"]).exp() for centre in (1.0, -1.0))
+    torch.testing.assert_close(outputs["D"], real / (real + fake))

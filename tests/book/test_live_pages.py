@@ -234,6 +234,7 @@ def test_what_cannot_compute_says_so_and_stays_drawn(opened, site, name, lack):
             page.route(f"**/{RUNTIME}*", lambda route: route.abort())
         else:
             page.context.add_init_script("delete globalThis.WebAssembly;")
+            page.wait_for_load_state("networkidle")  # a font that is still on its way would be given up
             page.reload()
         for host in page.locator(".live").all():
             before = host.evaluate(CANVASES)
