@@ -164,6 +164,33 @@ def test_a_function_that_uses_a_value_as_a_python_number_is_not_frozen_into_the_
 
 
 @pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda a: {"y": a * torch.rand(5)}, "draws random numbers"),
+        (lambda a: {"y": Normal(a, 1.0).sample((5,))}, "draws random numbers"),
+        (lambda a: {"y": torch.erf(a.double()).float()}, "float64"),
+    ],
+)
+def test_what_a_page_would_compute_otherwise_is_not_exported(function, reason):
+    with pytest.raises(ValueError, match=reason):
+        to_onnx(function, {"a": torch.tensor(0.3, dtype=torch.float32)})
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"numbers": [Number("p", "p")]}, "the output 'p' must have shape ()"),
+        ({"panels": [Panel([Line("kl")])]}, "the output 'kl' must have shape"),
+        ({"panels": [Panel([Point("p", "q")])]}, "the output 'p' must have shape ()"),
+        ({"panels": []}, "panels must not be empty"),
+    ],
+)
+def test_what_cannot_be_drawn_as_it_is_asked_is_refused(parts, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make(**parts)
+
+
 def test_inside_the_function_all_is_float32_and_outside_it_is_as_before():
     seen = []
 
@@ -313,6 +340,23 @@ def test_the_figure_follows_edits_of_its_function_until_it_is_closed():
     assert after == "[]\n"
     assert other == "[20.0, 20.0] [{'kind': 'edited'}]\n"
     assert closed == "False\n"
+
+
+def test_a_figure_follows_only_its_own_function():
+    *_, local, other_arguments = run(
+        "import torch\nfrom gan_theory.live import *\n"
+        "def curve(a):\n    return {'x': torch.ones(2), 'y': a * torch.ones(2)}\n"
+        "def made():\n    def curve(a):\n        return {'x': torch.ones(2), 'y': 100 * a * torch.ones(2)}\n"
+        "    return curve",
+        "sliders, panels = {'a': Slider(0.0, 4.0, 2.0)}, [Panel([Line('y')])]\n"
+        "inner = LiveFigure(made(), sliders, panels, alt='A line that is flat.')\n"
+        "outer = LiveFigure(curve, sliders, panels, alt='A line that is flat.')",
+        "def curve(b):\n    return {}",
+        "print(inner.outputs['y'].tolist())",
+        "print(outer.outputs['y'].tolist())",
+    )
+    assert local == "[200.0, 200.0]\n"
+    assert other_arguments == "[2.0, 2.0]\n"
 
 
 # In the page.

@@ -102,6 +102,7 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
                 tracing_mode="fake",
                 _allow_non_fake_inputs=True,
             )(*inputs.values())
+            _refuse_what_would_differ(graph)
             program = torch.onnx.export(
                 graph.eval(),
                 tuple(inputs.values()),
@@ -111,9 +112,13 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
                 output_names=[f"out.{name}" for name in names],
             )
     except Exception as error:
+        cause = error
+        while cause.__cause__:
+            cause = cause.__cause__
         raise ValueError(
-            f"{_name(function)} cannot be exported to ONNX: {str(error).splitlines()[0]}; "
-            "it may use its arguments as tensors only, so no float(), if or .item() on them"
+            f"{_name(function)} cannot be exported to ONNX ({str(cause).splitlines()[0]}); "
+            "it may use its arguments as tensors only, so no float(), if or .item() on them, "
+            "and operators that ONNX has"
         ) from error
     finally:
         logging.disable(loudness)
@@ -122,6 +127,16 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
         del node.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     return model.SerializeToString()
+
+
+def _refuse_what_would_differ(graph: torch.fx.GraphModule) -> None:
+    """Raises where the exported twin would draw other random numbers, or compute what onnxruntime can't."""
+    for node in graph.graph.nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise ValueError(f"it draws random numbers with {node.target}: draw them outside of the function")
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.dtype == torch.float64:
+            raise ValueError(f"it computes in float64 with {node.target}: onnxruntime can't everywhere")
 
 
 def _name(function: Function) -> str:

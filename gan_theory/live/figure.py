@@ -11,7 +11,7 @@ import traitlets
 from IPython import get_ipython
 
 from gan_theory.live.export import Function, evaluate
-from gan_theory.live.picture import Number, Panel, draw, outputs_drawn
+from gan_theory.live.picture import Number, Panel, check, draw
 from gan_theory.live.widget import Live, Task
 
 __all__ = ["LiveFigure", "Slider"]
@@ -106,22 +106,22 @@ class LiveFigure(Live):
             raise TypeError(
                 f"sliders must be for the arguments {sorted(arguments)}, not for {sorted(sliders)}"
             )
-        if taken := [name for name in sliders if hasattr(LiveFigure, name)]:
+        own = {*dir(LiveFigure), "sliders", "self"}
+        if taken := [name for name in sliders if name in own or name.startswith("_")]:
             raise ValueError(f"sliders may not be called {taken}: these are names of the widget's own")
         if len(alt.split()) < 4:
             raise ValueError(f"alt must describe the figure in a few words, not {alt!r}")
-        self.function, self.sliders = function, dict(sliders)
+        self.sliders = dict(sliders)
         self.add_traits(
             **{
                 name: traitlets.Float(slider.start, min=slider.low, max=slider.high).tag(sync=True)
                 for name, slider in sliders.items()
             }
         )
-        start = self.outputs
-        if missing := [name for name in outputs_drawn(panels, numbers) if name not in start]:
-            raise ValueError(f"panels and numbers may draw the outputs {list(start)}, not {missing}")
+        start = evaluate(function, self._values())
+        check(panels, numbers, start)
         super().__init__(
-            tasks={"draw": Task(self._draw, self._values())},
+            tasks={"draw": Task(function, self._values())},
             start=start,
             spec={
                 "sliders": {name: slider.spec(name) for name, slider in sliders.items()},
@@ -140,6 +140,16 @@ class LiveFigure(Live):
             self._shell.events.register("post_run_cell", self._follow_edits)
 
     @property
+    def function(self) -> Function:
+        """What the figure draws; in a notebook, the newest definition of it."""
+        return self._tasks["draw"].function
+
+    @function.setter
+    def function(self, edited: Function) -> None:
+        self._tasks["draw"] = self._tasks["draw"]._replace(function=edited)
+        self.send({"kind": "edited"})
+
+    @property
     def outputs(self) -> dict[str, torch.Tensor]:
         """What the function returns for the present values of the sliders."""
         return evaluate(self.function, self._values())
@@ -150,16 +160,14 @@ class LiveFigure(Live):
             self._shell.events.unregister("post_run_cell", self._follow_edits)
         super().close()
 
-    def _draw(self, **values: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        return self.function(**values)
-
     def _values(self) -> dict[str, torch.Tensor]:
         return {name: torch.tensor(getattr(self, name), dtype=torch.float32) for name in self.sliders}
 
     def _follow_edits(self, *_: Any) -> None:  # noqa: ANN401  (IPython hands in the result of the cell)
         """After each cell: if the notebook has defined the function anew, the figure draws the new one."""
         namespace = getattr(self.function, "__globals__", {})
-        edited = namespace.get(getattr(self.function, "__name__", ""))
-        if namespace.get("__name__") == "__main__" and callable(edited) and edited is not self.function:
+        edited = namespace.get(getattr(self.function, "__qualname__", ""))
+        if namespace.get("__name__") != "__main__" or not callable(edited) or edited is self.function:
+            return
+        if set(inspect.signature(edited).parameters) == set(self.sliders):
             self.function = edited
-            self.send({"kind": "edited"})

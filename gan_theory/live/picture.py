@@ -1,7 +1,7 @@
 """What is drawn of a live figure's outputs, and its drawing in Matplotlib, for print and for the PDF."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_theory import plotting
 
-__all__ = ["Area", "Arrows", "Line", "Number", "Panel", "Point", "draw", "outputs_drawn"]
+__all__ = ["Area", "Arrows", "Line", "Number", "Panel", "Point", "check", "draw"]
 
 Style = Literal["p_data", "p_g", "D", "D_learnt"]
 
@@ -125,14 +125,22 @@ class Panel:
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "marks": marks}
 
 
-def outputs_drawn(panels: Iterable[Panel], numbers: Iterable[Number]) -> list[str]:
-    """The names of all outputs that something draws."""
-    drawn = [number.output for number in numbers]
+def check(panels: Sequence[Panel], numbers: Sequence[Number], outputs: Mapping[str, Tensor]) -> None:
+    """Raises a ValueError if something to be drawn is not there, or not of the shape it is drawn with."""
+    if not panels:
+        raise ValueError("panels must not be empty: a figure draws something")
+    drawn = [(number.output, 0) for number in numbers]
     for panel in panels:
         for mark in panel.marks:
-            drawn += [mark.y, panel.x] if isinstance(mark, Line | Area) else [mark.x]
-            drawn += [mark.z] if isinstance(mark, Arrows) else [mark.y]
-    return list(dict.fromkeys(drawn))
+            names = {Point: ("x", "y"), Arrows: ("z", "x")}.get(type(mark), ("y",))
+            drawn += [(getattr(mark, name), 0 if isinstance(mark, Point) else 1) for name in names]
+            drawn += [(panel.x, 1)] if isinstance(mark, Line | Area) else []
+    if missing := sorted({name for name, _ in drawn} - set(outputs)):
+        raise ValueError(f"panels and numbers may draw the outputs {list(outputs)}, not {missing}")
+    for name, dimensions in drawn:
+        if outputs[name].ndim != dimensions:
+            shape = "(n,)" if dimensions else "()"
+            raise ValueError(f"the output {name!r} must have shape {shape}, not {tuple(outputs[name].shape)}")
 
 
 def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequence[str]) -> Figure:

@@ -97,7 +97,7 @@ class Live(anywidget.AnyWidget):
             name: base64.b64encode(to_onnx(task.function, task.inputs)).decode()
             for name, task in self._tasks.items()
         }
-        data = json.dumps({**self._spec, "models": models}, ensure_ascii=False).replace("</", "<\\/")
+        data = json.dumps({**self._spec, "models": models}, ensure_ascii=False).replace("<", "\\u003c")
         svg = quote(_saved(self._picture, "svg"), safe=" /:;,=()")
         return {
             "text/html": (

@@ -372,11 +372,36 @@ def test_one_step_moves_one_player_and_reset_takes_all_back(bench):
 
 
 def test_k_is_how_often_d_moves_for_one_step_of_g(bench):
-    bench.host.get_by_role("spinbutton", name="k").fill("3")
+    bench.host.get_by_role("combobox", name="k").select_option("3")
     bench.host.get_by_role("button", name="Run").click()
     bench.page.wait_for_function("pictures.at(-1)?.updates.generator > 3")
     updates = bench.press("Pause")["updates"]
     assert updates["discriminator"] == 3 * updates["generator"]
+
+
+def test_looking_again_does_not_take_the_place_of_history(bench):
+    bench.press("One G step")
+    bench.press("One D step")
+    bench.press("One D step")
+    assert bench.press("One G step")["outputs"]["iterations"] == [0, 1, 2]
+
+
+def test_two_figures_can_be_touched_at_once(visit):
+    with visit(FIGURES[0]) as (page, wrong):
+        hosts = page.locator(".live").all()
+        assert len(hosts) > 1
+        for host in hosts:
+            host.evaluate("host => host.addEventListener('drawn', () => { host.dataset.drawn = 'yes'; })")
+        page.evaluate("""() => {
+            for (const slider of document.querySelectorAll(".live input[type=range]")) {
+                slider.stepUp();
+                slider.dispatchEvent(new Event("input"));
+            }
+        }""")
+        for host in hosts:
+            expect(host).to_have_attribute("data-drawn", "yes", timeout=20_000)
+            assert not host.locator(".live-status").inner_text()
+        assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_the_same_presses_give_the_same_numbers(bench, visit):

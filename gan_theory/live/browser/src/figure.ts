@@ -27,9 +27,9 @@ export function figure(host: HTMLElement, spec: Spec, compute: Compute, values: 
     waiting = true;
     if (working) return;
     working = true;
-    try {
-      while (waiting) {
-        waiting = false;
+    while (waiting) {
+      waiting = false;
+      try {
         const inputs = Object.fromEntries(
           sliders.map(({ name }) => [name, Float32Array.of(values.get(name))]),
         );
@@ -37,14 +37,13 @@ export function figure(host: HTMLElement, spec: Spec, compute: Compute, values: 
         board.draw(outputs);
         board.say("");
         host.dispatchEvent(new CustomEvent("drawn", { detail: { inputs, outputs } }));
+      } catch (error) {
+        board.say(
+          `The figure can't follow its sliders: ${(error as Error).message}. It shows what it showed before.`,
+        );
       }
-    } catch (error) {
-      board.say(
-        `The figure can't follow its sliders: ${(error as Error).message}. It shows what it showed before.`,
-      );
-    } finally {
-      working = false;
     }
+    working = false;
   }
   return update;
 }

@@ -7,6 +7,14 @@ import { mount } from "./views.ts";
 type Runtime = typeof ort;
 const address = new URL("live-runtime.js", (document.currentScript as HTMLScriptElement).src).href;
 let runtime: Promise<Runtime> | undefined;
+let work: Promise<unknown> = Promise.resolve();
+
+/** Does one thing after another: the runtime can't do two at once. */
+function inTurn<T>(doing: () => Promise<T>): Promise<T> {
+  const done = work.then(doing);
+  work = done.catch(() => {});
+  return done;
+}
 
 /** The runtime, loaded once a page. */
 function load(): Promise<Runtime> {
@@ -18,13 +26,16 @@ function load(): Promise<Runtime> {
     script.onerror = () => reject(new Error("its runtime could not be loaded"));
     document.head.append(script);
   });
+  runtime.catch(() => {
+    runtime = undefined; // the next touch tries again
+  });
   return runtime;
 }
 
 /** Calls the exported models; each becomes a session when it is first needed. */
 function computeHere(spec: Spec, models: Record<string, string>): Compute {
   const sessions: Record<string, Promise<ort.InferenceSession>> = {};
-  return async (task, inputs) => {
+  const compute: Compute = async (task, inputs) => {
     const { InferenceSession, Tensor } = await load();
     sessions[task] ??= InferenceSession.create(bytes(models[task] ?? ""));
     const session = await sessions[task];
@@ -33,13 +44,10 @@ function computeHere(spec: Spec, models: Record<string, string>): Compute {
       new Tensor("float32", inputs[name] as Float32Array, shape),
     ]);
     const outputs = await session.run(Object.fromEntries(feeds));
-    return Object.fromEntries(
-      Object.entries(outputs).map(([name, tensor]) => [
-        name.slice("out.".length),
-        tensor.data as Float32Array,
-      ]),
-    );
+    const named = session.outputNames.map((name) => [name.slice("out.".length), outputs[name]?.data]);
+    return Object.fromEntries(named);
   };
+  return (task, inputs) => inTurn(() => compute(task, inputs));
 }
 
 for (const host of document.querySelectorAll<HTMLElement>(".live")) {

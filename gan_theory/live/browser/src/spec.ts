@@ -11,32 +11,20 @@ export interface Values {
   set(name: string, value: number): void;
 }
 
-export interface Mark {
+export interface Mark extends Record<"x" | "y" | "z", string> {
   kind: "Line" | "Area" | "Point" | "Arrows";
-  x: string;
-  y: string;
-  z: string;
   label?: string;
   style?: "p_data" | "p_g" | "D" | "D_learnt";
 }
 
-export interface Panel {
+export interface Panel extends Record<"x" | "x_label" | "y_label" | "title", string> {
   marks: Mark[];
-  x: string;
-  x_label: string;
-  y_label: string;
   x_range: [number, number] | null;
   y_range: [number, number] | null;
-  title: string;
 }
 
-export interface Slider {
-  low: number;
-  high: number;
-  start: number;
+export interface Slider extends Record<"low" | "high" | "start", number>, Record<"label" | "unit", string> {
   step: number | null;
-  label: string;
-  unit: string;
 }
 
 export interface Spec {

@@ -24,16 +24,16 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
   let kept = { state, updates };
   let past: [iteration: number, jsd: number, value: number][] = [];
   let running = false;
+  let awaited = false; // a look
   let work = Promise.resolve();
 
   const named = (label: string, input: HTMLElement) =>
     element("label", {}, element("span", {}, label), input);
   const choice = (options: string[]) => element("select", {}, ...options.map((each) => new Option(each)));
-  const whole = (value: number, min: number, max: number) =>
-    element("input", { type: "number", value: `${value}`, min: `${min}`, max: `${max}` });
   const data = choice([...Object.keys(targets), OWN]);
   const loss = choice(["non-saturating", "saturating"]);
-  const [k, seed] = [whole(1, 1, 20), whole(spec.seed ?? 0, 0, 2 ** 31 - 1)];
+  const k = choice(["1", "2", "3", "5", "10", "20"]);
+  const seed = element("input", { type: "number", value: `${spec.seed}`, min: "0" });
   const rates = Object.entries(spec.sliders).map(([player, slider]) => {
     const text = (power: number) => `${Number((10 ** power).toPrecision(2))}`;
     return { player, ...range(slider, text) };
@@ -62,7 +62,7 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
   }
 
   async function iterate(): Promise<void> {
-    for (let i = 0; i < k.valueAsNumber; i++) await step("discriminator");
+    for (let i = 0; i < Number(k.value); i++) await step("discriminator");
     await step("generator");
   }
 
@@ -73,6 +73,7 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
       throw new Error(`after iteration ${updates.generator}, which is shown, the training diverged`);
     }
     kept = { state, updates };
+    if (past.at(-1)?.[0] === updates.generator) past.pop();
     past.push([updates.generator, seen.jsd?.[0] ?? 0, seen.value?.[0] ?? 0]);
     if (past.length > HISTORY) past = past.filter((_, i) => i % 2 === 0);
     const column = (i: number) => Float32Array.from(past, (row) => row[i] as number);
@@ -80,6 +81,16 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
     const outputs = { ...seen, ...history, iteration: scalar(updates.generator) };
     board.draw(outputs);
     host.dispatchEvent(new CustomEvent("drawn", { detail: { state, updates, outputs } }));
+  }
+
+  /** Looks once, however often it is asked for before it comes to it. */
+  function lookSoon(): void {
+    if (!awaited)
+      act(async () => {
+        awaited = false;
+        await look();
+      });
+    awaited = true;
   }
 
   async function run(): Promise<void> {
@@ -109,7 +120,6 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
     work = work.then(async () => {
       try {
         if (!state.generator) await board.during(reset());
-        board.say("");
         for (const doing of doings) await doing();
       } catch (error) {
         board.say(`Stopped: ${(error as Error).message}. Lower a learning rate, or reset.`);
@@ -123,10 +133,12 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
     play.textContent = running ? "Pause" : "Run";
   };
   const once = (...doings: (() => Promise<void>)[]) => {
+    board.say("");
     show(false);
     act(...doings);
   };
   const play = button("Run", () => {
+    board.say("");
     show(!running);
     if (running) act(run);
   });
@@ -147,11 +159,12 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
   const board = new Board(host, spec, ...rows);
   data.onchange = () => {
     board.plots[0]?.drawable(data.value === OWN);
-    if (!running) act(look);
+    if (!running) lookSoon();
   };
   board.plots[0]?.onStroke((from, to, height) => {
-    own = own.map((old, i) => ((x[i] ?? 0) >= from && (x[i] ?? 0) <= to ? height(old) : old));
-    if (!running) act(look);
+    const drawn = own.map((old, i) => ((x[i] ?? 0) >= from && (x[i] ?? 0) <= to ? height(old) : old));
+    if (drawn.some((y) => y > 0)) own = drawn; // there must be data somewhere
+    if (!running) lookSoon();
   });
   return () => {};
 }
