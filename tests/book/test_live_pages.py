@@ -356,6 +356,7 @@ def test_it_runs_until_it_is_paused(bench):
 def test_one_step_moves_one_player_and_reset_takes_all_back(bench):
     start = bench.press("Reset")
     assert start["updates"] == {"discriminator": 0, "generator": 0}
+    expect(bench.host.locator(".live-status")).to_have_text("")  # it no longer says that it loads
     after_d = bench.press("One D step")
     assert after_d["updates"] == {"discriminator": 1, "generator": 0}
     assert after_d["state"]["generator"] == start["state"]["generator"]

@@ -37,7 +37,11 @@ export class Board {
 
   /** Awaits some work, and says so if it takes long, as it does while the runtime loads. */
   async during<T>(work: Promise<T>): Promise<T> {
-    const patience = setTimeout(() => this.say("Loading what computes this figure …"), 100);
-    return work.finally(() => clearTimeout(patience));
+    const message = "Loading what computes this figure …";
+    const patience = setTimeout(() => this.say(message), 100);
+    return work.finally(() => {
+      clearTimeout(patience);
+      if (this.#status.textContent === message) this.say("");
+    });
   }
 }

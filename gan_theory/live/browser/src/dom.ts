@@ -32,7 +32,8 @@ export function format(value: number): string {
   if (Number.isNaN(value)) return "undefined";
   if (Number.isInteger(value)) return `${value}`.replace("-", "−");
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const short = Math.abs(value) < 0.1 ? value.toFixed(4) : Number(value.toPrecision(4)).toString();
+  const size = Math.abs(value);
+  const short = size < 0.1 ? value.toFixed(4) : size < 1e4 ? value.toPrecision(4) : value.toFixed(0);
   return short.replace(/^-(0\.0*)$/, "$1").replace("-", "−");
 }
 

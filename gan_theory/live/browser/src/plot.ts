@@ -10,14 +10,15 @@ const FONT = "13px system-ui, sans-serif";
 const styleOf = (mark: Mark) => mark.style ?? "D_learnt";
 
 /** What becomes of the heights between two points when the pen passes. */
-export type Stroke = (from: number, to: number, height: (old: number) => number) => void;
+export type Stroke = (from: number, to: number, height: (old: number, x: number) => number) => void;
 
 export class Plot {
   readonly #plot: uPlot;
   readonly #panel: Panel;
   readonly #lines: Mark[];
   #arrays: Arrays = {};
-  #pen: number | undefined; // where it is, if the reader may draw here
+  #pen: number | undefined; // where it is, if the reader may draw here,
+  #height = 0; // and how high
 
   constructor(host: HTMLElement, panel: Panel) {
     this.#panel = panel;
@@ -52,7 +53,7 @@ export class Plot {
     const options: uPlot.Options = {
       width: Math.max(frame.clientWidth, 200),
       height,
-      padding: [8, 10, 0, 0],
+      padding: [8, 16, 0, 0],
       legend: { show: false },
       cursor: { show: false },
       scales: {
@@ -102,10 +103,12 @@ export class Plot {
     const draw = ({ buttons, offsetX, offsetY, type }: PointerEvent) => {
       if (this.#pen === undefined || !buttons) return;
       const [x, y] = [this.#plot.posToVal(offsetX, "x"), this.#plot.posToVal(offsetY, "y")];
-      const before = type === "pointerdown" ? x : this.#pen;
-      stroke(Math.min(x, before) - 0.02, Math.max(x, before) + 0.02, () => Math.max(y, 0));
-      this.#pen = x;
+      const [pen, height] = type === "pointerdown" ? [x, y] : [this.#pen, this.#height];
+      const slope = x === pen ? 0 : (y - height) / (x - pen);
+      stroke(Math.min(x, pen) - 0.02, Math.max(x, pen) + 0.02, (_, at) => Math.max(y + slope * (at - x), 0));
+      [this.#pen, this.#height] = [x, y];
     };
+    over.onfocus = over.onblur = () => this.redraw();
     over.onpointermove = draw;
     over.onpointerdown = (event) => {
       over.setPointerCapture(event.pointerId);
@@ -117,7 +120,8 @@ export class Plot {
       if (this.#pen === undefined || !(move || rise)) return;
       event.preventDefault();
       this.#pen += move;
-      if (rise) stroke(this.#pen - 0.2, this.#pen + 0.2, (old) => Math.max(old + rise, 0));
+      const [pen, bump] = [this.#pen, (x: number) => rise * Math.exp(-(((x - pen) / 0.2) ** 2))];
+      if (rise) stroke(pen - 0.6, pen + 0.6, (old, x) => Math.max(old + bump(x), 0));
       this.redraw();
     });
   }
@@ -141,7 +145,8 @@ export class Plot {
       ctx.fill();
       ctx.stroke();
     }
-    if (this.#pen !== undefined) ctx.fillRect(at(this.#pen)[0], bbox.top, pixel, bbox.height);
+    if (this.#pen !== undefined && document.activeElement === plot.over)
+      ctx.fillRect(at(this.#pen)[0], bbox.top, pixel, bbox.height);
     ctx.restore();
   }
 }

@@ -6,6 +6,7 @@ import { type Arrays, type Compute, decode, type Spec } from "./spec.ts";
 import { uniforms } from "./uniforms.ts";
 
 const OWN = "drawn by you";
+const HINT = "Draw into the upper panel with the pointer, or with the arrow keys once it has the focus.";
 const FRAME = 30; // milliseconds of training between two pictures,
 const CALM = 1000; // or where the reader has asked for less motion
 const HISTORY = 400; // points of the curves over time at most: past that, every other one goes
@@ -152,17 +153,20 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
     named("data", data),
     named("loss of G", loss),
     ...rates.map(({ line }) => line),
-    named("k, steps of D for one of G", k),
+    named("k, steps of D", k),
     named("seed", seed),
   ];
   const rows = [buttons, settings].map((row) => element("div", { className: "live-controls" }, ...row));
   const board = new Board(host, spec, ...rows);
   data.onchange = () => {
     board.plots[0]?.drawable(data.value === OWN);
+    board.say(data.value === OWN ? HINT : "");
     if (!running) lookSoon();
   };
   board.plots[0]?.onStroke((from, to, height) => {
-    const drawn = own.map((old, i) => ((x[i] ?? 0) >= from && (x[i] ?? 0) <= to ? height(old) : old));
+    const drawn = own.map((old, i) =>
+      (x[i] ?? 0) >= from && (x[i] ?? 0) <= to ? height(old, x[i] ?? 0) : old,
+    );
     if (drawn.some((y) => y > 0)) own = drawn; // there must be data somewhere
     if (!running) lookSoon();
   });
