@@ -472,6 +472,7 @@ def test_the_reader_draws_the_data(bench):
     bench.press("Reset")
     given, x = density(bench)
     bench.host.get_by_role("combobox", name="data").select_option("drawn by you")
+    expect(bench.host.locator(".live-status")).to_contain_text("with the pointer, or with the arrow keys")
     panel = bench.host.locator(".u-over").first
     panel.scroll_into_view_if_needed()
     box = panel.bounding_box()

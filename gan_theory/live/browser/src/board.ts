@@ -37,11 +37,11 @@ export class Board {
 
   /** Awaits some work, and says so if it takes long, as it does while the runtime loads. */
   async during<T>(work: Promise<T>): Promise<T> {
-    const message = "Loading what computes this figure …";
+    const [before, message] = [this.#status.textContent, "Loading what computes this figure …"];
     const patience = setTimeout(() => this.say(message), 100);
     return work.finally(() => {
       clearTimeout(patience);
-      if (this.#status.textContent === message) this.say("");
+      if (this.#status.textContent === message) this.say(before);
     });
   }
 }
