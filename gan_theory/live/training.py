@@ -30,7 +30,10 @@ PANELS = [
     Panel([Arrows("z", "G_z")], x_range=(-4.0, 4.0)),
 ]
 HISTORY = Panel(
-    [Line("jsds", "JSD", "D_learnt"), Line("values", "V(D, G)", "D")], x="iterations", x_label="iteration", y_label="nats"
+    [Line("jsds", "JSD", "D_learnt"), Line("values", "V(D, G)", "D")],
+    x="iterations",
+    x_label="iteration",
+    y_label="nats",
 )
 NUMBERS = [Number("iteration", "iteration"), Number("jsd", "JSD", "nats"), Number("value", "V(D, G)", "nats")]
 
