@@ -163,7 +163,6 @@ def test_a_function_that_uses_a_value_as_a_python_number_is_not_frozen_into_the_
 # In what it computes.
 
 
-@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
@@ -191,6 +190,7 @@ def test_what_cannot_be_drawn_as_it_is_asked_is_refused(parts, words):
         make(**parts)
 
 
+@pytest.mark.usefixtures("double")
 def test_inside_the_function_all_is_float32_and_outside_it_is_as_before():
     seen = []
 
