@@ -67,8 +67,7 @@ class DiracGAN:
 
     def __post_init__(self) -> None:
         """Refuse a penalty that is none."""
-        if not 0 <= self.penalty < math.inf:
-            raise ValueError(f"penalty must be finite and not negative, got {self.penalty}")
+        _check_penalty(self.penalty)
 
     def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
         """log(1 - D), or -log D, at the generator's point."""
@@ -77,6 +76,41 @@ class DiracGAN:
     def discriminator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
         """-V and the penalty."""
         return -logsigmoid(psi * 0) - logsigmoid(-psi * theta) + self.penalty / 2 * psi**2
+
+
+@dataclass(frozen=True)
+class DiracWGAN:
+    r"""The Dirac-GAN with a Wasserstein critic :math:`\psi x` and the gradient penalty of WGAN-GP.
+
+    .. math:: L_D = \psi\theta + \tfrac\lambda2 (|\psi| - 1)^2, \qquad L_G = -\psi\theta
+
+    Args:
+        penalty: lambda >= 0; the critic's slope is :math:`\psi` everywhere, and is wanted at 1 or -1. In
+            :math:`\psi = 0`, where the penalty has no slope, autograd takes 0.
+
+    Raises:
+        ValueError: if penalty is negative or not finite.
+
+    Source:
+        Gulrajani et al. 2017, eq. (3), on the example of Mescheder et al. 2018, section 3.
+
+    >>> DiracWGAN(penalty=2.0).discriminator_loss(torch.tensor(1.0), torch.tensor(-3.0)).item()
+    1.0
+    """
+
+    penalty: float
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty that is none."""
+        _check_penalty(self.penalty)
+
+    def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """Minus the critic at the generator's point."""
+        return -psi * theta
+
+    def discriminator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:
+        """The critic at the generator's point, less that at the data (0), and the penalty."""
+        return psi * theta + self.penalty / 2 * (psi.abs() - 1) ** 2
 
 
 def gradient_field(game: Game, theta: Tensor, psi: Tensor) -> Tensor:
@@ -88,7 +122,7 @@ def gradient_field(game: Game, theta: Tensor, psi: Tensor) -> Tensor:
         psi: the discriminator's number, of the same shape.
 
     Returns:
-        Tensor of that shape + (2,); differentiable.
+        Tensor of that shape + (2,); differentiable if theta or psi requires a gradient.
 
     Source:
         Mescheder et al. 2018, eq. (3).
@@ -96,10 +130,13 @@ def gradient_field(game: Game, theta: Tensor, psi: Tensor) -> Tensor:
     >>> gradient_field(BilinearGame(), torch.tensor(2.0), torch.tensor(3.0)).tolist()
     [-3.0, 2.0]
     """
+    differentiable = theta.requires_grad or psi.requires_grad
     with torch.enable_grad():
         theta, psi = (v if v.requires_grad else v.detach().requires_grad_() for v in (theta, psi))
-        (by_theta,) = torch.autograd.grad(game.generator_loss(theta, psi).sum(), theta, create_graph=True)
-        (by_psi,) = torch.autograd.grad(game.discriminator_loss(theta, psi).sum(), psi, create_graph=True)
+        losses = (game.generator_loss(theta, psi), theta), (game.discriminator_loss(theta, psi), psi)
+        by_theta, by_psi = (
+            torch.autograd.grad(loss.sum(), own, create_graph=differentiable)[0] for loss, own in losses
+        )
     return -torch.stack((by_theta, by_psi), dim=-1)
 
 
@@ -111,11 +148,12 @@ def simulate(
     steps: int,
     *,
     update: Update = "simultaneous",
+    discriminator_steps: int = 1,
 ) -> Tensor:
     r"""Gradient descent of both players.
 
-    Simultaneous updates move both from the same point. Alternating ones move the discriminator first and the
-    generator against the new discriminator, as Algorithm 1 does.
+    Simultaneous updates move both from the same point. Alternating ones move the discriminator first, k =
+    `discriminator_steps` times, and then the generator against the new discriminator, as Algorithm 1 does.
 
     Args:
         game: the game.
@@ -124,12 +162,13 @@ def simulate(
         learning_rate: positive, for both.
         steps: number of steps, not negative.
         update: "simultaneous" or "alternating".
+        discriminator_steps: k, at least 1; more than 1 needs alternating updates.
 
     Returns:
         The trajectory of (theta, psi), (steps + 1, 2) float64, its start included.
 
     Raises:
-        ValueError: if learning_rate, steps, update or the start is not as above.
+        ValueError: if learning_rate, steps, update, discriminator_steps or the start is not as above.
         FloatingPointError: if the players run away beyond float64.
 
     Source:
@@ -144,18 +183,14 @@ def simulate(
         raise ValueError(f"learning_rate must be positive and finite, got {learning_rate}")
     if not isinstance(steps, int) or steps < 0:
         raise ValueError(f"steps must be an integer and not negative, got {steps}")
-    if update not in ("simultaneous", "alternating"):
-        raise ValueError(f"update must be 'simultaneous' or 'alternating', got {update!r}")
+    turns = _turns(update, discriminator_steps)
     if not (math.isfinite(theta) and math.isfinite(psi)):
         raise ValueError(f"theta and psi must start finite, got {theta} and {psi}")
     point = torch.tensor([theta, psi], dtype=torch.float64)
     trajectory = [point]
     for _ in range(steps):
-        step = learning_rate * gradient_field(game, *point).detach()
-        if update == "alternating":
-            moved = torch.stack((point[0], point[1] + step[1]))
-            step = torch.stack((learning_rate * gradient_field(game, *moved).detach()[0], step[1]))
-        point = point + step
+        for who_moves in turns:
+            point = point + who_moves * learning_rate * gradient_field(game, *point).detach()
         if not point.isfinite().all():
             raise FloatingPointError(f"the trajectory leaves the range of float64 at step {len(trajectory)}")
         trajectory.append(point)
@@ -184,3 +219,22 @@ def eigenvalues(game: Game, theta: float = 0.0, psi: float = 0.0) -> Tensor:
     jacobian = torch.autograd.functional.jacobian(lambda v: gradient_field(game, v[0], v[1]), point)
     values = torch.linalg.eigvals(jacobian)
     return values[torch.argsort(values.imag)]
+
+
+def _turns(update: Update, discriminator_steps: int) -> list[Tensor]:
+    """The turns of one step, each as what it multiplies theta's and psi's move by: 1 or 0."""
+    if update not in ("simultaneous", "alternating"):
+        raise ValueError(f"update must be 'simultaneous' or 'alternating', got {update!r}")
+    if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
+        raise ValueError(f"discriminator_steps must be a positive integer, got {discriminator_steps}")
+    psi_moves, theta_moves = torch.eye(2, dtype=torch.float64).flip(0)
+    if update == "alternating":
+        return [psi_moves] * discriminator_steps + [theta_moves]
+    if discriminator_steps > 1:
+        raise ValueError(f"discriminator_steps must be 1 in simultaneous updates, got {discriminator_steps}")
+    return [psi_moves + theta_moves]
+
+
+def _check_penalty(penalty: float) -> None:
+    if not 0 <= penalty < math.inf:
+        raise ValueError(f"penalty must be finite and not negative, got {penalty}")

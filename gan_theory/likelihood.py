@@ -72,7 +72,7 @@ def maximum_likelihood(
     Raises:
         ValueError: if no parameter is given, or one starts outside its constraint; or as `log_likelihood`.
         ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
-            has no maximum, or is not smooth there.
+            has no maximum, or is not smooth there, or the search has come to a saddle.
 
     Source:
         Fisher 1922; Liu and Nocedal 1989 for L-BFGS.
@@ -119,8 +119,7 @@ def maximum_likelihood(
         raise ArithmeticError(
             f"no maximum of the likelihood was reached: a Newton step would gain {gain:.3g} nats each"
         )
-    with torch.no_grad():
-        return member(*free.values())
+    return member(*(value.detach() for value in free.values()))
 
 
 def _start(name: str, given: Tensor | float, constraint: constraints.Constraint) -> tuple[Transform, Tensor]:
@@ -158,7 +157,8 @@ def _newton_step(f: Callable[..., Tensor], at: list[Tensor]) -> tuple[list[Tenso
     curvatures, directions = torch.linalg.eigh(hessian / unit / unit[:, None])
     slopes = directions.T @ (gradient / unit)
     flat = curvatures < 1e-9
-    if bool((flat & (slopes.abs() > 1e-6)).any()):
+    saddle = bool((curvatures < -1e-6).any())
+    if saddle or bool((flat & (slopes.abs() > 1e-6)).any()):
         return [], math.inf
     moves = torch.where(flat, 0.0, -slopes / curvatures.where(~flat, 1.0))
     step = directions @ moves / unit

@@ -2,7 +2,7 @@
 
 The discriminator's output is the logit a of D(x) = σ(a), never D(x) itself: log σ(a) and
 log(1 − σ(a)) = log σ(−a) are then exact for every finite a, where log(D) and log(1 − D) would round to
-−∞ as soon as |a| exceeds 37 (17 in single precision).
+−∞ as soon as the size of a exceeds 37 (17 in single precision).
 """
 
 from torch import Tensor

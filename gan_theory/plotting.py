@@ -5,6 +5,9 @@ is drawn, as in Figure 1 of Goodfellow et al. (2014): :math:`p_{data}` black and
 solid, :math:`D` blue and dashed. The colours are those of Okabe and Ito, which survive colour blindness.
 """
 
+# ruff: noqa: TC002, TC003  (the names in annotations must be there when Sphinx looks them up)
+from __future__ import annotations  # so that the reference says ArrayLike, not all that this stands for
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -61,7 +64,7 @@ def figure(
         height_ratios: Relative heights of the rows, shape (rows,); all equal if None.
 
     Returns:
-        A context manager that gives the figure and its Axes: one, or an array of them.
+        A context manager that gives the figure and its Axes, which are one or an array of them.
 
     >>> with figure(columns=2) as (fig, (left, right)):
     ...     draw_densities(left, [0.0, 1.0], p_data=[0.2, 0.3])

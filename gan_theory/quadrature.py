@@ -127,7 +127,7 @@ class Panels:
         return g(self.x.reshape(-1)).reshape(self.x.shape) * self.weights
 
     def integrate_primitive(self, g: Callable[[Tensor], Tensor], centre: float) -> Tensor:
-        r"""The integral of |H|, with :math:`H(x) = \int_{-\infty}^x g` for a g whose whole integral is 0.
+        r"""The integral of :math:`|H|`, :math:`H(x) = \int_{-\infty}^x g`, for a g whose whole integral is 0.
 
         By parts on each panel: :math:`\int H = [(x - m) H] - \int (x - m) g` with m its end towards the
         middle, H summed from the nearer end of the line, so that both tails keep their digits. Only where H

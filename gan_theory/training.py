@@ -35,6 +35,7 @@ def train(
     discriminator_optimizer: Optimizer,
     generator_loss: Callable[[Tensor], Tensor] = non_saturating_generator_loss,
     discriminator_steps: int = 1,
+    simultaneous: bool = False,
 ) -> Iterator[Step]:
     r"""Trains G against D by Algorithm 1, one iteration each time the next step is asked for.
 
@@ -44,6 +45,11 @@ def train(
     :math:`-\frac1m \sum_i \log D(G(z_i))`, as the paper recommends in Section 3; what Algorithm 1 itself
     writes is :math:`\frac1m \sum_i \log(1 - D(G(z_i)))`, which is
     `generator_loss=saturating_generator_loss`.
+
+    With `simultaneous=True` both gradients of an iteration are taken at the parameters with which it began,
+    and only then do D and G move. That is not Algorithm 1, in which G answers to a D that has just moved; it
+    is what the authors' released code does (which also shows D and G the same noise, where here each gets its
+    own).
 
     Args:
         generator: G, from a batch of noise to a batch of samples.
@@ -55,18 +61,22 @@ def train(
         discriminator_optimizer: Updates D's parameters, and only those.
         generator_loss: What G minimises, a function of D's logits on its samples.
         discriminator_steps: k, at least 1.
+        simultaneous: Whether D and G move at once instead of D first; k must then be 1.
 
     Yields:
         A `Step` after each iteration.
 
     Raises:
-        ValueError: If `discriminator_steps` is not a positive integer.
+        ValueError: If `discriminator_steps` is not a positive integer, or not 1 with `simultaneous`.
 
     Source:
         Goodfellow et al. 2014, Algorithm 1.
     """
     if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
         raise ValueError(f"discriminator_steps must be a positive integer, not {discriminator_steps!r}")
+    if simultaneous and discriminator_steps > 1:
+        raise ValueError(f"simultaneous updates are one of each player, not {discriminator_steps} of D")
+    parameters_of_g = [p for group in generator_optimizer.param_groups for p in group["params"]]
     minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
     for number, k_minibatches in enumerate(minibatches, start=1):  # k at a time
         for x in k_minibatches:
@@ -76,11 +86,14 @@ def train(
             loss_of_d = discriminator_loss(logits_real, logits_fake)
             discriminator_optimizer.zero_grad()
             loss_of_d.backward()
-            discriminator_optimizer.step()
+            if not simultaneous:
+                discriminator_optimizer.step()
         z = sample_noise(len(x))
         loss_of_g = generator_loss(discriminator(generator(z)))
         generator_optimizer.zero_grad()
-        loss_of_g.backward()  # reaches D too: D's own zero_grad clears what it leaves
+        loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
+        if simultaneous:
+            discriminator_optimizer.step()
         generator_optimizer.step()
         yield Step(
             number,

@@ -288,6 +288,7 @@ def test_probability_vectors():
     outcomes = np.arange(4)
     expected = scipy.stats.wasserstein_distance(outcomes, outcomes, VECTOR_P, VECTOR_Q)
     assert agrees(wasserstein_1(p, q), expected)
+    assert agrees(wasserstein_1(t([0.5, 0.0, 0.5]), t([0.0, 1.0, 0.0])), 1)  # mass comes from both sides
     assert agrees(f_divergence(p, q, lambda r: (r - 1) ** 2), ((VECTOR_P - VECTOR_Q) ** 2 / VECTOR_Q).sum())
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_theory.dynamics import BilinearGame, DiracGAN, eigenvalues, gradient_field, simulate
+from gan_theory.dynamics import BilinearGame, DiracGAN, DiracWGAN, eigenvalues, gradient_field, simulate
 from gan_theory.losses import discriminator_loss, non_saturating_generator_loss, saturating_generator_loss
 
 UPDATES = ["simultaneous", "alternating"]
@@ -41,6 +41,15 @@ def test_field_of_the_dirac_gan(theta, psi, penalty):
     assert field.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+@given(theta=points, psi=points, penalty=st.floats(0, 2))
+def test_field_of_the_wasserstein_dirac_gan(theta, psi, penalty):
+    field = gradient_field(
+        DiracWGAN(penalty=penalty), *(torch.tensor(v, dtype=torch.float64) for v in (theta, psi))
+    )
+    sign = (psi > 0) - (psi < 0)
+    assert field.tolist() == pytest.approx([psi, -theta - penalty * (psi - sign)], abs=1e-12)
+
+
 def test_eigenvalues():
     assert eigenvalues(BilinearGame()).tolist() == pytest.approx([-1j, 1j])
     for saturating in (True, False):
@@ -62,6 +71,23 @@ def test_bilinear_game_step_by_step(theta, psi, rate):
     theta_k, psi_k = simulate(BilinearGame(), theta, psi, rate, steps=20, update="alternating").T
     kept = theta_k**2 + psi_k**2 + rate * theta_k * psi_k
     assert kept.tolist() == pytest.approx([kept[0].item()] * 21, rel=1e-9, abs=1e-12)
+
+
+@given(theta=points, psi=points, rate=st.floats(0.01, 1), k=st.integers(1, 5))
+def test_several_discriminator_steps_are_one_large_one_in_the_bilinear_game(theta, psi, rate, k):
+    """While theta stands, psi moves by rate * theta each time; then theta moves against the last psi."""
+    path = simulate(BilinearGame(), theta, psi, rate, steps=2, update="alternating", discriminator_steps=k)
+    for before, after in zip(path[:-1].tolist(), path[1:].tolist(), strict=True):
+        moved = before[1] + k * rate * before[0]
+        assert after == pytest.approx([before[0] - rate * moved, moved], rel=1e-9, abs=1e-12)
+
+
+def test_several_discriminator_steps_see_the_slope_anew():
+    """Under the penalty alone (theta = 0) the critic's distance to slope 1 shrinks by 1 - rate * penalty."""
+    path = simulate(
+        DiracWGAN(penalty=2.0), 0.0, 0.2, 0.1, steps=1, update="alternating", discriminator_steps=3
+    )
+    assert path[1].tolist() == pytest.approx([0.1 * (1 - 0.8**4), 1 - 0.8**4])
 
 
 def test_dirac_gan_spirals_out_cycles_or_converges():
@@ -95,6 +121,9 @@ def test_trajectory(update):
         ({"steps": -1}, "steps must be an integer and not negative, got -1"),
         ({"steps": 2.5}, "steps must be an integer"),
         ({"update": "sideways"}, "update must be 'simultaneous' or 'alternating', got 'sideways'"),
+        ({"discriminator_steps": 0}, "discriminator_steps must be a positive integer, got 0"),
+        ({"discriminator_steps": 1.5}, "discriminator_steps must be a positive integer, got 1.5"),
+        ({"discriminator_steps": 2}, "discriminator_steps must be 1 in simultaneous updates, got 2"),
         ({"theta": math.inf}, "theta and psi must start finite"),
     ],
 )
@@ -113,3 +142,5 @@ def test_players_that_run_away():
 def test_misuse_of_the_penalty(penalty):
     with pytest.raises(ValueError, match="penalty must be finite and not negative"):
         DiracGAN(penalty=penalty)
+    with pytest.raises(ValueError, match="penalty must be finite and not negative"):
+        DiracWGAN(penalty=penalty)

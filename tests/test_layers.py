@@ -17,9 +17,12 @@ FLOORS = {
     "dynamics": 2,
     "likelihood": 2,
     "game": 3,
+    "variational": 3,
     "training": 3,
     "live": 4,
     "mnist": 4,
+    "one_dimensional": 4,
+    "ring": 4,
     "__init__": 5,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

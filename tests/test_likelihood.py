@@ -56,6 +56,7 @@ def test_maximum_likelihood_of_textbook_families(observations):
     fit = maximum_likelihood(Normal, observations, loc=0.0, scale=1.0)
     assert fit.loc.item() == pytest.approx(observations.mean().item(), rel=1e-7)
     assert fit.scale.item() == pytest.approx(observations.std(correction=0).item(), rel=1e-7)
+    assert not fit.loc.requires_grad and not fit.scale.requires_grad
     coin = maximum_likelihood(Bernoulli, t([1.0, 1.0, 0.0, 1.0]), probs=0.5)
     assert coin.probs.item() == pytest.approx(0.75, rel=1e-7)
     location, scale = scipy.stats.laplace.fit(observations.numpy()[:399])
@@ -93,6 +94,19 @@ def test_maximum_likelihood_of_a_mixture_has_no_score_left(observations):
         pytest.approx(-2.5, abs=0.2),
         pytest.approx(2.0, abs=0.2),
     ]
+
+
+def test_a_saddle_is_not_taken_for_a_maximum():
+    def family(a, b):
+        return MixtureSameFamily(Categorical(torch.ones(2)), Normal(torch.stack([a, b]), 1.0))
+
+    x = t([-8.5, -8.0, -7.5, -0.5, 0.0, 0.5, 6.5, 7.0, 7.5])
+    with pytest.raises(ArithmeticError, match="no maximum"):  # the search has no reason to leave a = b
+        maximum_likelihood(family, x, a=1.0, b=1.0)
+    fits = [maximum_likelihood(family, x, a=a, b=b) for a, b in ((1.0, 2.0), (2.0, 1.0), (-4.0, 7.0))]
+    likelihoods = [log_likelihood(fit, x).item() for fit in fits]
+    assert likelihoods[0] == pytest.approx(likelihoods[1], rel=1e-12)
+    assert all(likelihood > log_likelihood(family(t(-0.33), t(-0.33)), x) for likelihood in likelihoods)
 
 
 def test_maximum_likelihood_misuse():

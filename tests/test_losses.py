@@ -38,6 +38,7 @@ def test_generator_losses(fake):
     )
 
 
+@pytest.mark.checks("prop-logit-slopes")
 @given(fake=logit_lists)
 def test_gradients_in_the_logit(fake):
     n = len(fake)

@@ -213,6 +213,128 @@ def test_dirac_gan_follows_its_recurrence(loss, slope):
         assert D.weight.item() == pytest.approx(psi, abs=1e-12)
 
 
+class ByHand:
+    """Two networks as `mlp(1, 3, 1)`, on copies of the parameters, moved by heavy-ball momentum."""
+
+    def __init__(self, modules, rates, momentum):
+        self.rates, self.momentum = rates, momentum
+        self.parameters = {
+            name: [p.detach().clone().requires_grad_() for p in module.parameters()]
+            for name, module in modules.items()
+        }
+        self.velocity = {name: [torch.zeros_like(p) for p in own] for name, own in self.parameters.items()}
+
+    def network(self, name, x):
+        weight_1, bias_1, weight_2, bias_2 = self.parameters[name]
+        return torch.tanh(x @ weight_1.T + bias_1) @ weight_2.T + bias_2
+
+    def gradient_of_d(self, x, z):
+        real, fake = (self.network("D", y).sigmoid() for y in (x, self.network("G", z)))
+        return torch.autograd.grad(-(real.log() + (1 - fake).log()).mean(), self.parameters["D"])
+
+    def gradient_of_g(self, z, loss):
+        fake = self.network("D", self.network("G", z)).sigmoid()
+        of_g = (1 - fake).log() if loss is saturating_generator_loss else -fake.log()
+        return torch.autograd.grad(of_g.mean(), self.parameters["G"])
+
+    def move(self, name, gradient):
+        for p, v, g in zip(self.parameters[name], self.velocity[name], gradient, strict=True):
+            v.mul_(self.momentum).add_(g)
+            p.data -= self.rates[name] * v
+
+
+@pytest.mark.parametrize("loss", [saturating_generator_loss, non_saturating_generator_loss])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_three_iterations_against_steps_written_by_hand(loss, simultaneous):
+    """With momentum, so that a gradient left from another iteration, or from G's loss, would show."""
+    rates, momentum = {"G": 0.3, "D": 0.2}, 0.6
+    random = torch.Generator().manual_seed(1)
+    modules = {name: mlp(1, 3, 1, generator=random).double() for name in "GD"}
+    reals, noises = (torch.randn(n, 5, 1, generator=random, dtype=torch.float64) for n in (3, 6))
+    hand, supply = ByHand(modules, rates, momentum), iter(noises)
+    optimizers = {name: SGD(modules[name].parameters(), rates[name], momentum=momentum) for name in "GD"}
+    steps = train(
+        modules["G"],
+        modules["D"],
+        reals,
+        lambda _: next(supply),
+        generator_optimizer=optimizers["G"],
+        discriminator_optimizer=optimizers["D"],
+        generator_loss=loss,
+        simultaneous=simultaneous,
+    )
+    for x, (z_for_d, z_for_g), _ in zip(reals, noises.reshape(3, 2, 5, 1), steps, strict=True):
+        of_d, of_g = hand.gradient_of_d(x, z_for_d), hand.gradient_of_g(z_for_g, loss)
+        hand.move("D", of_d)
+        of_g = of_g if simultaneous else hand.gradient_of_g(z_for_g, loss)
+        hand.move("G", of_g)
+        for name, gradient in (("G", of_g), ("D", of_d)):
+            parameters = list(modules[name].parameters())
+            torch.testing.assert_close(parameters, hand.parameters[name], rtol=0, atol=1e-12)
+            torch.testing.assert_close([p.grad for p in parameters], list(gradient), rtol=0, atol=1e-12)
+
+
+def test_simultaneous_updates_come_after_both_gradients():
+    game = Game(minibatches(2), simultaneous=True)
+    moved = []
+    for parameter in game.G.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _: moved.append(len(game.calls)))
+    list(game.steps)
+    assert game.calls == ["D", "G"] * 2
+    parameters = len(list(game.G.parameters()))
+    assert moved == [0] * parameters + [2] * parameters, "D moved before G's gradient was taken"
+
+
+def test_simultaneous_dirac_gan_spirals_out():
+    """Both from the same point: ψ ← ψ − ηθσ(ψθ) and θ ← θ + ηψσ(ψθ) with the *old* ψ; the radius grows."""
+    eta, theta, psi = 0.3, 1.0, 0.5
+    G, D = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(G.weight, theta)
+    nn.init.constant_(D.weight, psi)
+    steps = train(
+        G,
+        D,
+        repeat(torch.zeros(2, 1, dtype=torch.float64), 50),
+        lambda n: torch.ones(n, 1, dtype=torch.float64),
+        generator_optimizer=SGD(G.parameters(), eta),
+        discriminator_optimizer=SGD(D.parameters(), eta),
+        generator_loss=saturating_generator_loss,
+        simultaneous=True,
+    )
+    for _ in steps:
+        slope = expit(psi * theta)
+        theta, psi, radius = theta + eta * psi * slope, psi - eta * theta * slope, math.hypot(theta, psi)
+        assert G.weight.item() == pytest.approx(theta, abs=1e-12)
+        assert D.weight.item() == pytest.approx(psi, abs=1e-12)
+        assert math.hypot(theta, psi) > radius * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_simultaneous_updates_are_one_of_each_player(k):
+    with pytest.raises(ValueError, match=f"simultaneous updates are one of each player, not {k} of D"):
+        next(Game(minibatches(2 * k), discriminator_steps=k, simultaneous=True).steps)
+
+
+def test_a_frozen_layer_of_the_generator_may_be_left_out_of_its_optimizer():
+    """G's loss is taken back to what its optimizer moves, and to nothing else."""
+    G, D = mlp(1, 3, 1), mlp(1, 3, 1)
+    frozen = G[0].requires_grad_(requires_grad=False).weight.clone()
+    optimizers = SGD(G[2].parameters(), 0.1), SGD(D.parameters(), 0.1)
+    before = G[2].weight.detach().clone()
+    next(
+        train(
+            G,
+            D,
+            minibatches(1),
+            lambda n: torch.ones(n, 1),
+            generator_optimizer=optimizers[0],
+            discriminator_optimizer=optimizers[1],
+        )
+    )
+    assert torch.equal(G[0].weight, frozen)
+    assert not torch.equal(G[2].weight, before)
+
+
 @pytest.mark.parametrize("k", [0, -1, 1.0, None])
 def test_discriminator_steps_is_checked(k):
     with pytest.raises(ValueError, match=f"discriminator_steps must be a positive integer, not {k}"):

@@ -116,7 +116,7 @@ class Panel:
 
     @property
     def low(self) -> bool:
-        """Whether it needs little height: arrows do."""
+        """Whether it needs little height, as arrows do."""
         return isinstance(self.marks[0], Arrows)
 
     def spec(self) -> dict[str, Any]:

@@ -1,0 +1,288 @@
+"""A run on the line: z uniform on (−1, 1), two small networks, and snapshots of both along the way."""
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Laplace, MixtureSameFamily, Normal, Uniform
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from gan_theory.densities import Pushforward
+from gan_theory.divergences import js_divergence
+from gan_theory.game import Discriminator, optimal_discriminator, regret, value
+from gan_theory.losses import discriminator_loss, non_saturating_generator_loss, saturating_generator_loss
+from gan_theory.networks import mlp
+from gan_theory.training import train
+
+__all__ = ["RUNS", "TARGETS", "Settings", "Snapshot", "as_discriminator", "best_response", "judge", "play"]
+
+RUNS = Path(__file__).with_name("runs.json")  # the log of `python -m gan_theory.one_dimensional`
+
+_TABLE = 100_001  # points of a quantile function that is not known in closed form
+_SLOPE_AT_START = 0.3  # D's last weights are made this much smaller: it starts undecided
+
+TARGETS: dict[str, Distribution] = {
+    "Normal(1, 0.5)": Normal(torch.tensor(1.0).double(), torch.tensor(0.5).double()),
+    "Normal(-2, 0.7)": Normal(torch.tensor(-2.0).double(), torch.tensor(0.7).double()),
+    "two bumps": MixtureSameFamily(
+        Categorical(torch.ones(2).double()),
+        Normal(torch.tensor([-1.5, 1.5]).double(), torch.full((2,), 0.5).double()),
+    ),
+    "Laplace(0, 1)": Laplace(torch.tensor(0.0).double(), torch.tensor(1.0).double()),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a run, apart from its target and its random numbers.
+
+    Attributes:
+        iterations: Of Algorithm 1, each with one update of G.
+        discriminator_steps: k, the updates of D in an iteration.
+        batch_size: Points of each kind in a minibatch.
+        saturating: Whether G descends log(1 − D), as Algorithm 1 writes it, or −log D.
+        stratified: Whether a batch has one point in each of `batch_size` equally probable intervals of z, and
+            of x; or independent points, as in Algorithm 1.
+        generator_learning_rate: Adam's, of G, in the first part of the run.
+        discriminator_learning_rate: The same of D.
+        betas: How much Adam remembers of the gradient and of its square, for both players.
+        constant_share: The share of the run after which both rates fall along a cosine, that of G to 0.
+        least_discriminator_rate: The share of its learning rate below which that of D does not fall: D has
+            to keep up with G to the end.
+        averaging: The weight of the past in the running average of G's weights.
+        widths: Of the hidden layers, in both networks.
+        generator_stretch: What the initial weights and biases of G's first layer are multiplied by.
+        discriminator_stretch: The same for D.
+        response_steps: Updates of D alone, by which it answers a G that stands still.
+    """
+
+    iterations: int = 2000
+    discriminator_steps: int = 3
+    batch_size: int = 256
+    saturating: bool = False
+    stratified: bool = True
+    generator_learning_rate: float = 0.002
+    discriminator_learning_rate: float = 0.005
+    betas: tuple[float, float] = (0.0, 0.99)
+    constant_share: float = 0.3
+    least_discriminator_rate: float = 0.5
+    averaging: float = 0.999
+    widths: tuple[int, ...] = (32, 32)
+    generator_stretch: float = 1.5
+    discriminator_stretch: float = 4.0
+    response_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuses what no run can be made with."""
+        for name in ("iterations", "discriminator_steps", "batch_size", "response_steps"):
+            given = getattr(self, name)
+            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+                raise ValueError(f"{name} must be a positive integer, not {given!r}")
+        for name in (
+            "generator_learning_rate",
+            "discriminator_learning_rate",
+            "generator_stretch",
+            "discriminator_stretch",
+        ):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, not {getattr(self, name)!r}")
+        for name in ("constant_share", "least_discriminator_rate", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)!r}")
+
+
+class Snapshot(NamedTuple):
+    """Copies of the players after an iteration: G as it plays, the average of its weights, and D."""
+
+    iteration: int
+    generator: nn.Module
+    average: nn.Module
+    discriminator: nn.Module
+
+
+def play(
+    p_data: Distribution,
+    settings: Settings | None = None,
+    *,
+    random: torch.Generator,
+    looks: int = 60,
+) -> Iterator[Snapshot]:
+    r"""Trains G against D by Algorithm 1 on a known density, and hands out copies of both along the way.
+
+    The noise is uniform on :math:`(-1, 1)`. A stratified batch takes the i-th of its m points from the i-th
+    of m equally probable intervals, at random within it: each mean over a batch has the expectation that it
+    has over independent points, and a far smaller variance.
+
+    Args:
+        p_data: one-dimensional, unbatched, continuous distribution of the data, with a `cdf`.
+        settings: All else; the defaults if None.
+        random: Where the initial parameters and all batches are drawn from.
+        looks: How many snapshots, close to each other at first, are taken after the one at the start.
+
+    Yields:
+        A `Snapshot` before the first iteration, and after `looks` of them at most, the last one included.
+
+    Raises:
+        ValueError: If `looks` is not a positive integer.
+        FloatingPointError: If a loss is not finite.
+
+    Source:
+        Goodfellow et al. 2014, Algorithm 1.
+    """
+    if not isinstance(looks, int) or looks < 1:
+        raise ValueError(f"looks must be a positive integer, not {looks!r}")
+    s = settings or Settings()
+    before = torch.get_default_dtype()
+    try:  # the same seed gives the same networks, whatever the default is
+        torch.set_default_dtype(torch.float32)
+        G, D = (mlp(1, *s.widths, 1, activation=a, generator=random) for a in (nn.Tanh, nn.SiLU))
+    finally:
+        torch.set_default_dtype(before)
+    with torch.no_grad():
+        for network, stretch in ((G, s.generator_stretch), (D, s.discriminator_stretch)):
+            for parameter in network[0].parameters():
+                parameter.mul_(stretch)
+        D[-1].weight *= _SLOPE_AT_START
+    average = deepcopy(G)
+    real, noise = _batches(p_data, s, random)
+    optimizers = [
+        Adam(network.parameters(), lr=rate, betas=s.betas, fused=True)
+        for network, rate in ((G, s.generator_learning_rate), (D, s.discriminator_learning_rate))
+    ]
+    schedules = [
+        LambdaLR(optimizer, lambda i, least=least: max(least, _rate(i / s.iterations, s)))
+        for optimizer, least in zip(optimizers, (0.0, s.least_discriminator_rate), strict=True)
+    ]
+    steps = train(
+        G,
+        D,
+        iter(lambda: real(s.batch_size), None),
+        noise,
+        generator_optimizer=optimizers[0],
+        discriminator_optimizer=optimizers[1],
+        generator_loss=saturating_generator_loss if s.saturating else non_saturating_generator_loss,
+        discriminator_steps=s.discriminator_steps,
+    )
+    wanted = {round(s.iterations * (i / looks) ** 2) for i in range(1, looks + 1)}
+    yield Snapshot(0, deepcopy(G), deepcopy(average), deepcopy(D))
+    for step in steps:
+        for schedule in schedules:
+            schedule.step()
+        past = min(s.averaging, step.number / (step.number + 10))
+        with torch.no_grad():
+            for mean, now in zip(average.parameters(), G.parameters(), strict=True):
+                mean.lerp_(now, 1 - past)
+        if step.number in wanted:
+            if not (step.discriminator_loss + step.generator_loss).isfinite():
+                raise FloatingPointError(f"after iteration {step.number} a loss is not finite")
+            yield Snapshot(step.number, deepcopy(G), deepcopy(average), deepcopy(D))
+        if step.number == s.iterations:
+            return
+
+
+def best_response(
+    p_data: Distribution,
+    G: nn.Module,
+    D: nn.Module,
+    settings: Settings | None = None,
+    *,
+    random: torch.Generator,
+) -> nn.Module:
+    """Trains a copy of D on, while G stands still: the inner loop of Algorithm 1, taken far.
+
+    Args:
+        p_data: as in `play`.
+        G: the generator, not changed.
+        D: where the discriminator starts, not changed.
+        settings: `response_steps`, `batch_size`, `stratified` and D's learning rate; the defaults if None.
+        random: Where the batches are drawn from.
+
+    Returns:
+        The trained copy.
+    """
+    s, D = settings or Settings(), deepcopy(D)
+    real, noise = _batches(p_data, s, random)
+    optimizer = Adam(D.parameters(), lr=s.discriminator_learning_rate, fused=True)
+    schedule = CosineAnnealingLR(optimizer, s.response_steps)
+    for _ in range(s.response_steps):
+        with torch.no_grad():
+            fakes = G(noise(s.batch_size))
+        loss = discriminator_loss(D(real(s.batch_size)), D(fakes))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return D
+
+
+def judge(p_data: Distribution, G: nn.Module | Pushforward, D: nn.Module) -> dict[str, float]:
+    r"""How good both players are, by quadrature on the exact density of G(z).
+
+    Args:
+        p_data: one-dimensional, unbatched, continuous distribution of the data, with a `cdf`.
+        G: from z, uniform on (−1, 1), (n, 1), to x (n, 1); or the distribution of its samples, if at hand.
+        D: from x (n, 1) to logits (n, 1).
+
+    Returns:
+        "jsd", "value" and "regret", in nats; and "error", the largest :math:`|D - D^*|` over the central
+        95 % of p_data.
+    """
+    noise = Uniform(-torch.ones(()).double(), torch.ones(()).double())
+    p_g = G if isinstance(G, Pushforward) else Pushforward(noise, G)
+    D = as_discriminator(D)
+    u = torch.linspace(0.025, 0.975, 201, dtype=torch.float64)
+    x = _quantile(p_data)(u)
+    with torch.no_grad():
+        return {
+            "jsd": js_divergence(p_data, p_g).item(),
+            "value": value(D, p_data, p_g).item(),
+            "regret": regret(D, p_data, p_g).item(),
+            "error": (D(x) - optimal_discriminator(p_data, p_g)(x)).abs().max().item(),
+        }
+
+
+def as_discriminator(D: nn.Module) -> Discriminator:
+    """A network (n, 1) → (n, 1) as a `Discriminator` on tensors of any shape, in float64."""
+    double = deepcopy(D).double().requires_grad_(False)
+    return Discriminator(lambda x: double(x.double().reshape(-1, 1)).reshape(x.shape))
+
+
+def _rate(done: float, settings: Settings) -> float:
+    """The share of the learning rate that is left after a share of the run."""
+    falling = max(0.0, done - settings.constant_share) / (1 - settings.constant_share)
+    return (1 + math.cos(math.pi * min(1.0, falling))) / 2
+
+
+def _batches(
+    p_data: Distribution, settings: Settings, random: torch.Generator
+) -> tuple[Callable[[int], Tensor], Callable[[int], Tensor]]:
+    """What draws n points of the data, and n of the noise, (n, 1) in float32 each."""
+    quantile = _quantile(p_data)
+
+    def uniform(n: int) -> Tensor:
+        u = torch.rand(n, generator=random, dtype=torch.float64)
+        return (torch.arange(n) + u) / n if settings.stratified else u
+
+    return (
+        lambda n: quantile(uniform(n)).float().unsqueeze(1),
+        lambda n: (2 * uniform(n) - 1).float().unsqueeze(1),
+    )
+
+
+def _quantile(p: Distribution) -> Callable[[Tensor], Tensor]:
+    """The inverse of the distribution function, by a table where there is no `icdf`."""
+    try:
+        p.icdf(torch.tensor(0.5, dtype=torch.float64))
+    except NotImplementedError:
+        far = 12 * p.stddev.item()
+        x = np.linspace(p.mean.item() - far, p.mean.item() + far, _TABLE)
+        up_to = p.cdf(torch.from_numpy(x)).numpy()
+        return lambda u: torch.from_numpy(np.interp(u.numpy(), up_to, x))
+    return lambda u: p.icdf(u.clamp(1e-9, 1 - 1e-9))
