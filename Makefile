@@ -16,7 +16,7 @@ help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
-	@echo 'make bench   measure how fast the live figures are'
+	@echo 'make bench   measure how fast the live figures are, and how well GANs on the line converge'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'
@@ -59,7 +59,7 @@ test: .venv/package
 	ruff format --check
 	cd $(BROWSER) && npm run --silent check
 	$(call heading,The package and the rules of the notebooks)
-	pytest -n 2 --dist loadfile --ignore=tests/book
+	pytest -n 2 --dist loadgroup --ignore=tests/book
 	cd $(BROWSER) && npm test --silent
 	$(call heading,The notebooks and the numbers they print)
 	pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
@@ -68,11 +68,13 @@ test: .venv/package
 
 pages: book
 	$(call heading,The pages in Chromium)
-	pytest tests/book
+	pytest -n 2 --dist loadgroup tests/book
 
 bench: book
 	$(call heading,How fast the pages are)
 	python tests/bench/live.py
+	$(call heading,How well GANs on the line converge)
+	python -m gan_theory.one_dimensional
 
 lab: .venv/package
 	jupyter lab --notebook-dir=book

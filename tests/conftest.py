@@ -1,4 +1,4 @@
-"""What the tests of the live figures share: those of Python and those of the page."""
+"""How the tests share processes, and what those of the live figures share: of Python and of the page."""
 
 import itertools
 import random
@@ -16,6 +16,16 @@ from gan_theory.live import LiveFigure, OneDimensionalGame
 from gan_theory.live.game import BETAS, X
 from gan_theory.live.training import uniform_numbers
 from gan_theory.training import train
+
+PAGES = {path.stem for path in (Path(__file__).parents[1] / "book").glob("*.*")}
+
+
+def pytest_collection_modifyitems(items):
+    """With `--dist loadgroup`, what takes a page of the book stays in one process, and so does any file."""
+    for item in items:
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        pages = [stem for stem in (Path(str(value)).stem for value in given) if stem in PAGES]
+        item.add_marker(pytest.mark.xdist_group(pages[0] if pages else str(item.path)))
 
 
 class Trial(NamedTuple):

@@ -1,6 +1,7 @@
 """The rules that every notebook of the book keeps, and the bond between its claims and their checks."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -21,8 +22,8 @@ TEXTS = {
     },
     **{path.name: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))},
 }
-# The introduction proves nothing, and what is trained on digits is random: neither has numbers to compare.
-THEORY = sorted(NOTEBOOKS.keys() - {"intro", "mnist-gan"})
+# The introduction proves nothing, what is trained on digits is random, and an appendix is no chapter.
+THEORY = sorted(NOTEBOOKS.keys() - {"intro", "mnist-gan", "myths", "paper-and-code"})
 
 CHECKED = {"keep_output", "nbval-check-output"}
 DISPLAY = {"hide-input", "remove-input", "hide-output", "remove-output"}
@@ -225,6 +226,20 @@ def test_a_chapter_of_theory_has_three_exercises(name):
         r"\{exercise(?:-start)?\}[^\n]*\n(?::(?!label)[^\n]*\n)*:label: (\S+)", TEXTS[f"{name}.ipynb"]
     )
     assert len(exercises) >= 3, f"{name} has {len(exercises)} exercises"
+
+
+@every_theory_chapter
+def test_a_chapter_of_theory_has_an_exercise_that_is_solved_in_code(name):
+    cells = NOTEBOOKS[name].cells
+    assert any(
+        re.search(r"\{solution-start\}", before.source) and cell.cell_type == "code"
+        for before, cell in itertools.pairwise(cells)
+    ), f"{name} has no cell of code in the solution of an exercise"
+
+
+@every_theory_chapter
+def test_a_chapter_of_theory_has_a_live_figure(name):
+    assert any(live_figures(cell) for cell in code_cells(name)), f"{name} has no live figure"
 
 
 def test_every_exercise_has_a_solution():
