@@ -472,6 +472,7 @@ def test_the_picture_holds_what_the_function_returned():
     np.testing.assert_array_equal(ends, np.column_stack([outputs["z"], outputs["G_z"]]))
     readings = f"mean of q = 1     scale = 0.7\nKL(p ∥ q) = {outputs['kl'].item():.4g} nats"
     assert picture.get_suptitle() == readings
+    assert draw(PANELS, outputs, ["a = 1"] * 4).get_suptitle().splitlines()[1] == "a = 1"  # or it is cut off
 
 
 def test_the_page_wears_the_colours_of_the_pictures():

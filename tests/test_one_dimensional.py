@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_a_run_is_made_by_its_seed_and_looks_are_copies():
     assert len({tuple(weight) for weight in weights[0]}) == 4
 
 
+def test_the_average_forgets_the_start_and_keeps_the_last_iterations():
+    settings = replace(SHORT, averaging=0.2)  # the weight of the past rises to this
+    start, *looks = play(P_DATA, settings, random=seeded(), looks=200)
+    weight = lambda network: network[0].weight.detach()
+    assert [look.iteration for look in looks] == [1, 2, 3, 4, 5, 6]
+    expected = weight(start.generator)
+    for k, look in enumerate(looks, 1):
+        past = min(0.2, k / (k + 10))
+        expected = past * expected + (1 - past) * weight(look.generator)
+        torch.testing.assert_close(weight(look.average), expected)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_quantiles_are_those_of_the_target(target):
     p, u = TARGETS[target], torch.linspace(0.001, 0.999, 101, dtype=torch.float64)
@@ -73,6 +86,8 @@ def test_a_stratified_batch_has_a_point_in_each_piece():
     pieces = np.arange(64)
     np.testing.assert_array_equal(np.floor(stats.norm.cdf(x, 1, 0.5) * 64), pieces)
     np.testing.assert_array_equal(np.floor((z + 1) * 32), pieces)
+    within = np.mod((noise(2000).squeeze(1).double().numpy() + 1) * 1000, 1)
+    assert stats.kstest(within, stats.uniform.cdf).pvalue > 1e-4
 
 
 def test_a_random_batch_is_distributed_as_the_data():

@@ -14,6 +14,7 @@ from gan_theory import plotting
 __all__ = ["Area", "Arrows", "Line", "Number", "Panel", "Point", "check", "draw"]
 
 Style = Literal["p_data", "p_g", "D", "D_learnt"]
+_READINGS = 3  # side by side, as many as the width holds
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequenc
             )
             if any(ax.get_legend_handles_labels()):
                 ax.legend(loc="best")
-        fig.suptitle("\n".join("     ".join(map(_mathtext, line)) for line in lines), fontsize=12)
+        rows = [line[i : i + _READINGS] for line in lines for i in range(0, len(line), _READINGS)]
+        fig.suptitle("\n".join("     ".join(map(_mathtext, row)) for row in rows), fontsize=12)
     return fig
 
 

@@ -146,7 +146,8 @@ def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(visit, name):
                 page.evaluate(LISTEN)
                 slider.focus()
                 seen, texts = [host.evaluate(CANVASES)], [slider.get_attribute("aria-valuetext")]
-                for press in ("ArrowRight", "Home", "End"):
+                inwards = "ArrowLeft" if start[key] == told["high"] else "ArrowRight"
+                for press in (inwards, "Home", "End"):
                     page.keyboard.press(press)
                     value = slider.evaluate("slider => slider.valueAsNumber")
                     page.wait_for_function(f"pictures.at(-1)?.inputs[{key!r}][0] === Math.fround({value})")
@@ -154,7 +155,7 @@ def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(visit, name):
                     texts.append(slider.get_attribute("aria-valuetext"))
                 assert told["high"] - step_of(told) < value <= told["high"]
                 assert all(one != other for one, other in itertools.pairwise(seen)), (spec["alt"], key)
-                assert len(set(texts[1:])) == 3
+                assert all(one != other for one, other in itertools.pairwise(texts))
                 if told["unit"]:
                     assert all(text.endswith(told["unit"]) for text in texts)
             host.get_by_role("button", name="Reset").focus()

@@ -13,10 +13,10 @@ TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 PAGES = [*CHAPTERS, "genindex", "search"]
 
-# What a reader sees of a page's text, code apart.
+# What a reader sees of a page's text, code and signatures apart.
 PROSE = """() => {
     const body = (document.querySelector("article") ?? document.body).cloneNode(true);
-    body.querySelectorAll("pre, code, script, style").forEach((e) => e.remove());
+    body.querySelectorAll("pre, code, script, style, .sig").forEach((e) => e.remove());
     return body.textContent;
 }"""
 # From 0, black, to 1, white: the text and what is behind it.
