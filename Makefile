@@ -16,7 +16,7 @@ help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
-	@echo 'make bench   measure how fast the live figures are, and how well GANs on the line converge'
+	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'
@@ -73,6 +73,8 @@ pages: book
 bench: book
 	$(call heading,How fast the pages are)
 	python tests/bench/live.py
+	$(call heading,How fast digits are trained on)
+	python tests/bench/mnist.py
 	$(call heading,How well GANs on the line converge)
 	python -m gan_theory.one_dimensional
 

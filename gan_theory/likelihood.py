@@ -1,7 +1,8 @@
 r"""Likelihood: of observations, at its maximum over a family, estimated from samples by Parzen windows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -218,15 +219,63 @@ class ParzenWindow:
         """
         if x.dim() < 1 or x.shape[1:] != self.event_shape:
             raise ValueError(f"x must have shape (m,) + {tuple(self.event_shape)}, got {tuple(x.shape)}")
+        flat = x.double().reshape(len(x), self._samples.shape[1]) - self._centre
+        return self._log_probs(flat, [self.sigma])[0]
+
+    def _log_probs(self, flat: Tensor, sigmas: Sequence[float]) -> Tensor:
+        """The log densities with several kernels at points less the centre: (len(sigmas), m)."""
         n, d = self._samples.shape
-        flat = x.double().reshape(len(x), d) - self._centre
         # The matrix product is fast; it loses the digits of distances small beside the norms of their points.
         largest = max(part.abs().max().item() for part in (self._samples, flat) if len(part))
-        fast = d * (largest / self.sigma) ** 2 * torch.finfo(torch.float64).eps < 1e-10
-        mode = "use_mm_for_euclid_dist" if fast else "donot_use_mm_for_euclid_dist"
-        log_sums = [
-            (-(torch.cdist(part, self._samples, compute_mode=mode) ** 2) / (2 * self.sigma**2)).logsumexp(1)
-            for part in flat.split(max(1, _CHUNK // n))
-        ]
-        log_norm = math.log(n) + d * (math.log(self.sigma) + math.log(2 * math.pi) / 2)
-        return torch.cat(log_sums) - log_norm if log_sums else flat.new_empty(0)
+        fast = d * (largest / min(sigmas)) ** 2 * torch.finfo(torch.float64).eps < 1e-10
+        norms = self._samples.square().sum(1)
+        parts = []
+        for part in flat.split(max(1, _CHUNK // n)):
+            if fast:
+                lengths = part.square().sum(1, keepdim=True) + norms
+                squared = torch.addmm(lengths, part, self._samples.T, alpha=-2).clamp_(min=0)
+            else:
+                squared = torch.cdist(part, self._samples, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+            parts.append(torch.stack([(squared / (-2 * s**2)).logsumexp(1) for s in sigmas]))
+        log_norms = [math.log(n) + d * (math.log(s) + math.log(2 * math.pi) / 2) for s in sigmas]
+        return torch.cat([*parts, flat.new_empty(len(sigmas), 0)], 1) - flat.new_tensor(log_norms)[:, None]
+
+
+def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> float:
+    r"""The width of Parzen windows under which held-out points are most likely.
+
+    Args:
+        samples: (n, ...), on which the windows are put.
+        held_out: (m, ...), points that are none of the samples, nor among those to be judged.
+        sigmas: The widths to choose from, at least three, ascending.
+
+    Returns:
+        The one with the largest mean of `ParzenWindow(samples, sigma).log_prob(held_out)`.
+
+    Raises:
+        TypeError: if samples is not a tensor.
+        ValueError: if samples is not as `ParzenWindow` wants it, held_out is empty or of another shape,
+            sigmas are not ascending, positive and at least three, or if the best of them is the first or the
+            last, so that a better one may lie beyond.
+
+    Source:
+        Breuleux, Bengio and Vincent 2011; the procedure behind Table 1 of Goodfellow et al. 2014.
+
+    >>> x = torch.linspace(-1, 1, 201, dtype=torch.float64)
+    >>> parzen_sigma(x[::10], x, [0.01, 0.05, 0.1, 1.0])
+    0.05
+    """
+    if len(sigmas) < 3 or any(low >= high for low, high in pairwise(sigmas)):
+        raise ValueError(f"sigmas must be three or more ascending numbers, got {list(sigmas)}")
+    window = ParzenWindow(samples, sigmas[0])
+    if held_out.shape[1:] != window.event_shape or not len(held_out):
+        expected = f"(m,) + {tuple(window.event_shape)} with m >= 1"
+        raise ValueError(f"held_out must have shape {expected}, got {tuple(held_out.shape)}")
+    flat = held_out.double().reshape(len(held_out), -1) - window._centre  # noqa: SLF001  (of this module)
+    best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001
+    if best in {0, len(sigmas) - 1}:
+        raise ValueError(
+            f"the best sigma, {sigmas[best]:.4g}, is at the edge of the grid, "
+            f"which goes from {sigmas[0]:.4g} to {sigmas[-1]:.4g}; widen it"
+        )
+    return float(sigmas[best])

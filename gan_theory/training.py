@@ -47,9 +47,9 @@ def train(
     `generator_loss=saturating_generator_loss`.
 
     With `simultaneous=True` both gradients of an iteration are taken at the parameters with which it began,
-    and only then do D and G move. That is not Algorithm 1, in which G answers to a D that has just moved; it
-    is what the authors' released code does (which also shows D and G the same noise, where here each gets its
-    own).
+    on the same noise, and only then do D and G move. That is not Algorithm 1, in which G answers to a D that
+    has just moved; it is what the authors' released code does. It is also cheaper: one pass through G and D
+    serves both.
 
     Args:
         generator: G, from a batch of noise to a batch of samples.
@@ -76,7 +76,20 @@ def train(
         raise ValueError(f"discriminator_steps must be a positive integer, not {discriminator_steps!r}")
     if simultaneous and discriminator_steps > 1:
         raise ValueError(f"simultaneous updates are one of each player, not {discriminator_steps} of D")
-    parameters_of_g = [p for group in generator_optimizer.param_groups for p in group["params"]]
+    parameters_of_g = _parameters(generator_optimizer)
+    if simultaneous:
+        parameters_of_d = _parameters(discriminator_optimizer)
+        for number, x in enumerate(real_batches, start=1):
+            logits_real, logits_fake = discriminator(x), discriminator(generator(sample_noise(len(x))))
+            loss_of_d, loss_of_g = discriminator_loss(logits_real, logits_fake), generator_loss(logits_fake)
+            discriminator_optimizer.zero_grad()
+            generator_optimizer.zero_grad()
+            loss_of_d.backward(inputs=parameters_of_d, retain_graph=True)
+            loss_of_g.backward(inputs=parameters_of_g)
+            discriminator_optimizer.step()
+            generator_optimizer.step()
+            yield _step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
+        return
     minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
     for number, k_minibatches in enumerate(minibatches, start=1):  # k at a time
         for x in k_minibatches:
@@ -86,19 +99,18 @@ def train(
             loss_of_d = discriminator_loss(logits_real, logits_fake)
             discriminator_optimizer.zero_grad()
             loss_of_d.backward()
-            if not simultaneous:
-                discriminator_optimizer.step()
+            discriminator_optimizer.step()
         z = sample_noise(len(x))
         loss_of_g = generator_loss(discriminator(generator(z)))
         generator_optimizer.zero_grad()
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
-        if simultaneous:
-            discriminator_optimizer.step()
         generator_optimizer.step()
-        yield Step(
-            number,
-            loss_of_d.detach(),
-            loss_of_g.detach(),
-            logits_real.detach(),
-            logits_fake.detach(),
-        )
+        yield _step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _step(number: int, *seen: Tensor) -> Step:
+    return Step(number, *(tensor.detach() for tensor in seen))

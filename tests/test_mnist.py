@@ -16,10 +16,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from gan_theory.mnist import RECIPES, Run, data, load_mnist
+from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist
 from gan_theory.mnist.__main__ import main
 from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
+from gan_theory.mnist.classifier import load_classifier
 from gan_theory.mnist.data import to_images, to_pixels
+from gan_theory.mnist.evaluation import Judge
 
 SEED = RECIPES["seed"]
 DIGITS = 300  # two whole batches and a smaller one an epoch
@@ -510,3 +512,121 @@ def test_damaged_data_stops_the_command_without_a_traceback(tmp_path, monkeypatc
     assert train(tmp_path / "run") == 1
     assert "mnist.npz is missing" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+# The average of G's weights, and the judgement of a run.
+
+BOOK = RECIPES["book"]
+
+
+def test_the_average_forgets_by_its_recipe(mnist):
+    run = Run(BOOK, mnist.x_train[:DIGITS])
+    averages = None
+    for _ in run.train_epoch():
+        weights = torch.nn.utils.parameters_to_vector(run.generator.parameters()).detach().double()
+        keep = BOOK.average
+        averages = weights if averages is None else keep * averages + (1 - keep) * weights
+    found = torch.nn.utils.parameters_to_vector(run.average.parameters()).detach()
+    torch.testing.assert_close(found.double(), averages, rtol=1e-5, atol=1e-7)
+    assert (found - weights).abs().max() > 1e-4
+
+
+def test_samples_are_those_of_the_average_with_statistics_of_its_own(mnist):
+    run = Run(BOOK, mnist.x_train[:DIGITS])
+    list(run.train_epoch())
+    before = {name: tensor.clone() for name, tensor in run.generator.state_dict().items()}
+    images = run.generate(run.fixed_z)
+    torch.testing.assert_close(run.generate(run.fixed_z), images, rtol=0, atol=0)
+    torch.testing.assert_close(run.generate(run.fixed_z[:3]), images[:3])
+    assert images.shape == (64, 28, 28) and images.min() >= 0 and images.max() <= 1
+    linear, norm, *_ = run.average.module
+    hidden = linear(torch.randn(20_000, 100, generator=torch.Generator().manual_seed(5))).detach()
+    torch.testing.assert_close(norm.running_mean, hidden.mean(0), rtol=0, atol=0.02)
+    torch.testing.assert_close(norm.running_var, hidden.var(0), rtol=0.1, atol=0)
+    torch.testing.assert_close(run.generator.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_run_with_an_average_goes_on_bit_for_bit(mnist, tmp_path):
+    digits, whole = mnist.x_train[:DIGITS], Run(BOOK, mnist.x_train[:DIGITS], seed=1)
+    for _ in range(2):
+        list(whole.train_epoch())
+    broken = Run(BOOK, digits, seed=1)
+    for step in broken.train_epoch():
+        if step.number == 2:
+            broken.save(tmp_path / "checkpoint.safetensors")
+            break
+    resumed = Run.from_checkpoint(tmp_path / "checkpoint.safetensors", digits)
+    for _ in range(2):
+        list(resumed.train_epoch())
+    torch.testing.assert_close(resumed.tensors(), whole.tensors(), rtol=0, atol=0)
+
+
+@pytest.fixture
+def small(mnist, monkeypatch):
+    """The command line on few digits, with others held out and fewer to be judged by."""
+    digits = mnist._replace(
+        **{name: getattr(mnist, name)[:1300] for name in ("x_train", "y_train")},
+        **{name: getattr(mnist, name)[:400] for name in ("x_test", "y_test")},
+    )
+    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
+    for module in ("__main__", "evaluation"):
+        monkeypatch.setattr(f"gan_theory.mnist.{module}.TRAINED_ON", DIGITS)
+    return digits
+
+
+def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "--recipe", "book", "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0
+    assert main(["evaluate", str(out), "--samples", "300"]) == 0
+    row = json.loads((out / "evaluation" / "evaluation.json").read_text())
+    run = Run.from_checkpoint(out / "checkpoint.safetensors", small.x_train[:DIGITS])
+    samples = run.generate(torch.randn(300, 100, generator=torch.Generator().manual_seed(3)))
+    expected = Judge(small, load_classifier()).row(samples)
+    assert {name: row[name] for name in expected} == expected
+    assert sum(row["classes"]) == 300
+    for name, images in (("training", small.x_train[:DIGITS]), ("held out", small.x_train[DIGITS:1300])):
+        d = run.discriminator(to_pixels(images)).sigmoid().mean().item()
+        assert row["mean_d"][name] == pytest.approx(d, rel=1e-4)
+    assert f"sigma: {row['sigma']:.4g}" in capsys.readouterr().out
+    for name in ("samples", "nearest", "between"):
+        assert imread(out / "evaluation" / f"{name}.png").shape[:2] == (480, 480)
+    assert (out / "evaluation" / "classes.png").is_file()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("metadata", [{"recipe": "none", "seed": 0}, {"recipe": "book"}, {}])
+def test_evaluate_refuses_what_is_no_run(metadata, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path)])
+    assert "argument RUN: there is no checkpoint" in capsys.readouterr().err
+    write_checkpoint(tmp_path / "checkpoint.safetensors", {"a": torch.zeros(1)}, metadata)
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path)])
+    assert "argument RUN:" in capsys.readouterr().err
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_the_classifier_of_the_package_reads_digits(mnist):
+    """At least 99 % of the test digits; of 2,000 of them, a little less is asked."""
+    seen = load_classifier().look(torch.from_numpy(mnist.x_test[:2000]) / 255)
+    assert (seen.logits.argmax(1).numpy() == mnist.y_test[:2000]).mean() >= 0.985
+    _, metadata = read_checkpoint(classifier.PATH)
+    assert metadata["test_accuracy"] >= 0.99
+
+
+def test_the_command_that_makes_the_classifier(small, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "classifier.safetensors"
+    assert main(["classifier", "--epochs", "1", "--out", str(out)]) == 0
+    _, metadata = read_checkpoint(out)
+    assert f"{metadata['test_accuracy']:.2%} of the test digits" in capsys.readouterr().out
+    monkeypatch.setattr(classifier, "PATH", out)
+    seen = load_classifier().look(torch.from_numpy(small.x_test) / 255)
+    found = (seen.logits.argmax(1).numpy() == small.y_test).mean()
+    assert found == pytest.approx(metadata["test_accuracy"], abs=0.01)
+
+
+def test_a_classifier_of_another_shape_is_refused(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path / "other", {"classes.bias": torch.zeros(9)}, {})
+    monkeypatch.setattr(classifier, "PATH", tmp_path / "other")
+    with pytest.raises(CheckpointError, match="does not hold the classifier"):
+        load_classifier()

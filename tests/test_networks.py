@@ -20,6 +20,18 @@ def test_mlp_is_affine_maps_with_activations_between():
     assert [type(layer) for layer in network] == [nn.Linear, nn.Tanh, nn.Linear]
 
 
+def test_hidden_units_are_normalised_over_the_batch():
+    network, x = mlp(2, 5, 3, batch_norm=True, generator=seeded()), torch.randn(7, 2, generator=seeded(1))
+    assert [type(layer) for layer in network] == [nn.Linear, nn.BatchNorm1d, nn.Tanh, nn.Linear]
+    first, norm, _, second = network
+    nn.init.uniform_(norm.weight, generator=seeded(2))
+    nn.init.uniform_(norm.bias, generator=seeded(3))
+    hidden = x @ first.weight.T + first.bias
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
+    by_hand = torch.tanh(hidden * norm.weight + norm.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(network(x), by_hand)
+
+
 def test_mlp_starts_as_pytorch_does():
     """With no generator given, parameters are those of `nn.Linear` after the same global seed."""
     with torch.random.fork_rng():

@@ -263,6 +263,7 @@ def test_three_iterations_against_steps_written_by_hand(loss, simultaneous):
         generator_loss=loss,
         simultaneous=simultaneous,
     )
+    noises = noises[:3].repeat_interleave(2, 0) if simultaneous else noises  # one noise for both
     for x, (z_for_d, z_for_g), _ in zip(reals, noises.reshape(3, 2, 5, 1), steps, strict=True):
         of_d, of_g = hand.gradient_of_d(x, z_for_d), hand.gradient_of_g(z_for_g, loss)
         hand.move("D", of_d)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MNIST", "load_mnist", "to_images", "to_pixels"]
+__all__ = ["MNIST", "TRAINED_ON", "load_mnist", "to_images", "to_pixels"]
 
 PATH = Path(__file__).with_name("data") / "mnist.npz"
+TRAINED_ON = 50_000  # the first training digits; the other 10,000 are held out, for choices to be made on
 SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from gan_theory.mnist.data import to_images, to_pixels
-from gan_theory.mnist.recipes import Recipe
+from gan_theory.mnist.recipes import RECIPES, Recipe
 from gan_theory.training import Step, train
 
 __all__ = ["Run"]
@@ -25,7 +26,7 @@ def _random(*key: int) -> torch.Generator:
 
 def _adam(network: nn.Module, recipe: Recipe) -> Adam:
     """Adam with its state in place: it would make it at the first step, but a resumed run loads into it."""
-    optimizer = Adam(network.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
+    optimizer = Adam(network.parameters(), lr=recipe.learning_rate, betas=recipe.betas, fused=True)
     for parameter in network.parameters():
         optimizer.state[parameter] = {
             "step": torch.tensor(0.0),
@@ -51,6 +52,7 @@ class Run:
     Attributes:
         generator: G.
         discriminator: D.
+        average: The running average of G's weights, or None if the recipe has none.
         epoch: The number of epochs completed.
         batch: The number of minibatches completed in the current epoch.
         log: A dict an epoch completed: `epoch`, `discriminator_loss`, `generator_loss`, `mean_d_real`,
@@ -76,6 +78,11 @@ class Run:
         self.discriminator = recipe.discriminator(generator=random)
         self.generator_optimizer = _adam(self.generator, recipe)
         self.discriminator_optimizer = _adam(self.discriminator, recipe)
+        self.average = None
+        if recipe.average:
+            self.average = AveragedModel(
+                self.generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=False
+            )
         self.fixed_z = torch.randn(64, recipe.noise_dimensions, generator=random)
         self.epoch, self.batch = 0, 0
         self.log: list[dict[str, Any]] = []
@@ -96,14 +103,17 @@ class Run:
             self.generator,
             self.discriminator,
             (self.pixels[index] for index in order.split(self.recipe.batch_size)[self.batch :]),
-            lambda n: torch.randn(n, self.recipe.noise_dimensions, generator=self.noise),
+            lambda n: self._sample_noise(n, self.noise),
             generator_optimizer=self.generator_optimizer,
             discriminator_optimizer=self.discriminator_optimizer,
+            simultaneous=self.recipe.simultaneous,
         )
         clock = perf_counter()
         for step in steps:
             mean_d = step.logits_real.sigmoid().mean(), step.logits_fake.sigmoid().mean()
             means = torch.stack([step.discriminator_loss, step.generator_loss, *mean_d])
+            if self.average:
+                self.average.update_parameters(self.generator)
             self.batch += 1
             if not means.isfinite().all():
                 raise FloatingPointError(
@@ -129,8 +139,29 @@ class Run:
 
     @torch.no_grad()
     def generate(self, z: Tensor) -> Tensor:
-        """G(z) as images: (n, noise_dimensions) → (n, 28, 28) in [0, 1], 1 for ink."""
-        return to_images(self.generator(z))
+        """Samples as images: (n, noise_dimensions) → (n, 28, 28) in [0, 1], 1 for ink.
+
+        They are those of the average, if there is one. Statistics of batch normalisation are taken anew for
+        it, over 20,000 z: those that G has used belong to G's weights.
+        """
+        network = self.generator
+        if self.average:
+            network = self.average.module
+            random = _random(self.seed)  # the same each time, and none that training uses
+            update_bn((self._sample_noise(1000, random) for _ in range(20)), network)
+        network.eval()
+        images = torch.cat([to_images(network(part)) for part in z.split(1000)])
+        network.train()
+        return images
+
+    @torch.no_grad()
+    def discriminate(self, images: Tensor) -> Tensor:
+        """D of images: (n, 28, 28) in [0, 1] → (n,) in [0, 1], the probability that each is real."""
+        pixels = images.flatten(1) * 2 - 1
+        return torch.cat([self.discriminator(part).squeeze(1) for part in pixels.split(1000)]).sigmoid()
+
+    def _sample_noise(self, n: int, random: torch.Generator) -> Tensor:
+        return torch.randn(n, self.recipe.noise_dimensions, generator=random)
 
     def save(self, path: Path) -> None:
         """Writes the whole state of the run to a checkpoint, atomically.
@@ -168,6 +199,21 @@ class Run:
             metadata[name] for name in ("epoch", "batch", "seconds", "log")
         )
 
+    @classmethod
+    def from_checkpoint(cls, path: Path, images: np.ndarray) -> "Run":
+        """The run that a checkpoint holds, on the images that it was trained on.
+
+        Raises:
+            CheckpointError: As `load`, or if the checkpoint is of no recipe that there is.
+        """
+        _, metadata = read_checkpoint(path)
+        recipe, seed = metadata.get("recipe"), metadata.get("seed")
+        if recipe not in RECIPES or not isinstance(seed, int):
+            raise CheckpointError(f"{path} is of a run with recipe {recipe!r} and seed {seed!r}")
+        run = cls(RECIPES[recipe], images, seed)
+        run.load(path)
+        return run
+
     def _check_finite(self) -> None:
         for name, tensor in self.tensors().items():
             if not tensor.isfinite().all():
@@ -185,8 +231,10 @@ class Run:
         for player in ("generator", "discriminator"):
             network: nn.Module = getattr(self, player)
             optimizer: Adam = getattr(self, f"{player}_optimizer")
+            tensors |= {f"{player}.{name}": tensor for name, tensor in network.state_dict().items()}
             for name, parameter in network.named_parameters():
-                tensors[f"{player}.{name}"] = parameter.detach()
                 for moment, tensor in optimizer.state[parameter].items():
                     tensors[f"{player}.{name}.{moment}"] = tensor
+        if self.average:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         return tensors

@@ -1,0 +1,162 @@
+"""How fast digits are trained on: ours, in turns with the field's usual pipeline, beside the matrix peak.
+
+Run by `make bench`, or: python tests/bench/mnist.py [--seconds 3] [--rounds 5] [--out DIRECTORY]
+Everything is measured in turns, round by round, so that a busy spell of the machine meets all alike.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from gan_theory.mnist import RECIPES, Recipe, Run, load_mnist
+from gan_theory.plotting import figure
+
+
+class PerSample(Dataset):
+    """Digits as the field's scripts serve them: an image each, made a tensor, then normalised."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        image = Image.fromarray(self.images[i])
+        return torch.from_numpy(np.array(image)).float().div(255).sub(0.5).div(0.5)
+
+
+def usual_pipeline(recipe: Recipe, images: np.ndarray) -> Iterator[int]:
+    """The recipe as it is commonly written: DataLoader, sigmoid, BCELoss with labels, D and G in turns."""
+    G, D = recipe.generator(), nn.Sequential(recipe.discriminator(), nn.Sigmoid())
+    of_g, of_d = (torch.optim.Adam(net.parameters(), recipe.learning_rate, recipe.betas) for net in (G, D))
+    loss = nn.BCELoss()
+    for _ in count():
+        for batch in DataLoader(PerSample(images), recipe.batch_size, shuffle=True):
+            x = batch.flatten(1)
+            ones, zeros = torch.ones(len(x), 1), torch.zeros(len(x), 1)
+            of_d.zero_grad()
+            fakes = G(torch.randn(len(x), recipe.noise_dimensions))
+            (loss(D(x), ones) + loss(D(fakes.detach()), zeros)).backward()
+            of_d.step()
+            of_g.zero_grad()
+            loss(D(G(torch.randn(len(x), recipe.noise_dimensions))), ones).backward()
+            of_g.step()
+            yield len(x)
+
+
+def ours(recipe: Recipe, images: np.ndarray) -> Iterator[int]:
+    """The recipe as the book trains it."""
+    run = Run(recipe, images)
+    for _ in count():
+        for step in run.train_epoch():
+            yield len(step.logits_real)
+
+
+def matrix_product(size: int = 1024) -> Iterator[int]:
+    """Products of two square float32 matrices: operations."""
+    a, b = torch.randn(2, size, size)
+    for _ in count():
+        a @ b
+        yield 2 * size**3
+
+
+def operations(recipe: Recipe, images: np.ndarray) -> float:
+    """Multiplications and additions in matrix products, for one image."""
+    steps = ours(recipe, images)
+    with FlopCounterMode(display=False) as counter:
+        seen = next(steps)
+    return counter.get_total_flops() / seen
+
+
+def rate(work: Iterator[int], seconds: float) -> float:
+    """What is done in a second, measured over some."""
+    done, start = 0, perf_counter()
+    while perf_counter() - start < seconds:
+        done += next(work)
+    return done / (perf_counter() - start)
+
+
+@contextmanager
+def busy_neighbour() -> Iterator[None]:
+    """Another process that computes all the time."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour:
+        try:
+            yield
+        finally:
+            neighbour.kill()
+
+
+def measure(works: dict[str, Callable[[], Iterator[int]]], seconds: float, rounds: int) -> dict[str, float]:
+    """The median rate of each, measured in turns; the first turn warms up and does not count."""
+    running = {name: work() for name, work in works.items()}
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    for turn in tqdm(range(rounds + 1), unit=" rounds", disable=None):
+        for name, work in running.items():
+            found = rate(work, seconds if turn else min(seconds, 1))
+            rates[name] += [found] if turn else []
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints a table, and writes it with a plot if a directory is given."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="of measurements in turns (default 5)")
+    parser.add_argument("--out", type=Path, help="a directory for mnist.md and mnist.png")
+    options = parser.parse_args(arguments)
+    images = load_mnist().x_train
+    seed, book = RECIPES["seed"], RECIPES["book"]
+    together = replace(seed, simultaneous=True)
+    works = {
+        "matrix product": matrix_product,
+        "usual pipeline": lambda: usual_pipeline(seed, images),
+        "seed, in turns": lambda: ours(seed, images),
+        "seed, together": lambda: ours(together, images),
+        "book": lambda: ours(book, images),
+    }
+    recipes = {"usual pipeline": seed, "seed, in turns": seed, "seed, together": together, "book": book}
+    cost = {name: operations(recipe, images) for name, recipe in recipes.items()}
+    lines, threads = [], torch.get_num_threads()
+    for used in sorted({1, threads}):
+        torch.set_num_threads(used)
+        rates = measure(works, options.seconds, options.rounds)
+        peak = rates.pop("matrix product")
+        lines += [f"{used} thread{'s' * (used > 1)}, matrix products {peak / 1e9:.0f} GFLOP/s", ""]
+        lines += ["| | images/s | times the usual | of the peak |", "|---|---|---|---|"]
+        for name, found in rates.items():
+            times, share = found / rates["usual pipeline"], found * cost[name] / peak
+            lines.append(f"| {name} | {found:,.0f} | {times:.2f} | {share:.0%} |")
+        lines.append("")
+    with busy_neighbour():
+        disturbed = measure({"book": works["book"]}, options.seconds, options.rounds)["book"]
+    lines.append(f"book beside a busy process: {disturbed / rates['book']:.0%} of the undisturbed speed")
+    print("\n".join(lines))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "mnist.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with figure(height=3.0) as (fig, ax):
+            ax.barh(list(rates), list(rates.values()), color="#0072B2")
+            ax.set(xlabel=f"images a second, {threads} threads")
+            ax.invert_yaxis()
+        fig.savefig(options.out / "mnist.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
