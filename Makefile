@@ -3,6 +3,9 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# The networks of the chapters are small: a second thread waits more than it works, and stalls beside another
+# program that wants its processor.
+export OMP_NUM_THREADS := 1
 
 HTML := book/_build/html
 BROWSER := gan_theory/live/browser

@@ -5,6 +5,7 @@ Everything is measured in turns, round by round, so that a busy spell of the mac
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -132,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     recipes = {"usual pipeline": seed, "seed, in turns": seed, "seed, together": together, "book": book}
     cost = {name: operations(recipe, images) for name, recipe in recipes.items()}
-    lines, threads = [], torch.get_num_threads()
+    lines, threads = [], os.cpu_count() or 1
     for used in sorted({1, threads}):
         torch.set_num_threads(used)
         rates = measure(works, options.seconds, options.rounds)
