@@ -272,7 +272,7 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
         expected = f"(m,) + {tuple(window.event_shape)} with m >= 1"
         raise ValueError(f"held_out must have shape {expected}, got {tuple(held_out.shape)}")
     flat = held_out.double().reshape(len(held_out), -1) - window._centre  # noqa: SLF001  (of this module)
-    best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001
+    best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001  (likewise)
     if best in {0, len(sigmas) - 1}:
         raise ValueError(
             f"the best sigma, {sigmas[best]:.4g}, is at the edge of the grid, "
