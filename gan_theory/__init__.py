@@ -1,5 +1,6 @@
 """The Adversarial Game: the theory of generative adversarial networks, computed and checked."""
 
+from gan_theory import threads  # noqa: F401  # isort: skip  (before anything that imports torch)
 from gan_theory.densities import Pushforward
 from gan_theory.divergences import f_divergence, js_divergence, kl_divergence, total_variation, wasserstein_1
 from gan_theory.dynamics import simulate

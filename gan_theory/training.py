@@ -1,9 +1,12 @@
 """Algorithm 1 of the paper, once, for one dimension and for MNIST alike."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gan_theory.losses import discriminator_loss, non_saturating_generator_loss
@@ -26,8 +29,8 @@ class Step(NamedTuple):
 
 
 def train(
-    generator: nn.Module,
-    discriminator: nn.Module,
+    generator: Callable[[Tensor], Tensor],
+    discriminator: Callable[[Tensor], Tensor],
     real_batches: Iterable[Tensor],
     sample_noise: Callable[[int], Tensor],
     *,
@@ -36,6 +39,9 @@ def train(
     generator_loss: Callable[[Tensor], Tensor] = non_saturating_generator_loss,
     discriminator_steps: int = 1,
     simultaneous: bool = False,
+    gradient_penalty: float = 0.0,
+    penalty_every: int = 1,
+    first: int = 1,
 ) -> Iterator[Step]:
     r"""Trains G against D by Algorithm 1, one iteration each time the next step is asked for.
 
@@ -51,6 +57,10 @@ def train(
     has just moved; it is what the authors' released code does. It is also cheaper: one pass through G and D
     serves both.
 
+    With a `gradient_penalty` γ, D also descends the penalty R1 of Mescheder et al. (2018), the squared slope
+    of its logit a at the data, :math:`\frac{\gamma}{2m} \sum_i \Vert \nabla_x a(x_i) \Vert^2`. With
+    `penalty_every` = r it does so in every r-th iteration only, r times as much (Karras et al. 2020).
+
     Args:
         generator: G, from a batch of noise to a batch of samples.
         discriminator: D, from a batch of data or samples to logits.
@@ -62,43 +72,51 @@ def train(
         generator_loss: What G minimises, a function of D's logits on its samples.
         discriminator_steps: k, at least 1.
         simultaneous: Whether D and G move at once instead of D first; k must then be 1.
+        gradient_penalty: γ, at least 0; no part of the losses in a `Step`.
+        penalty_every: r, at least 1: the iterations with a penalty are those whose number r divides.
+        first: The number of the first iteration.
 
     Yields:
         A `Step` after each iteration.
 
     Raises:
-        ValueError: If `discriminator_steps` is not a positive integer, or not 1 with `simultaneous`.
+        ValueError: If `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
+            with `simultaneous`, or `gradient_penalty` is negative or not finite.
 
     Source:
-        Goodfellow et al. 2014, Algorithm 1.
+        Goodfellow et al. 2014, Algorithm 1; Mescheder et al. 2018, Equation 9.
     """
-    if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
-        raise ValueError(f"discriminator_steps must be a positive integer, not {discriminator_steps!r}")
+    for name, steps in (("discriminator_steps", discriminator_steps), ("penalty_every", penalty_every)):
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"{name} must be a positive integer, not {steps!r}")
     if simultaneous and discriminator_steps > 1:
         raise ValueError(f"simultaneous updates are one of each player, not {discriminator_steps} of D")
+    if not 0 <= gradient_penalty < math.inf:
+        raise ValueError(f"gradient_penalty must be at least 0 and finite, not {gradient_penalty!r}")
+    penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2, penalty_every)
     parameters_of_g = _parameters(generator_optimizer)
     if simultaneous:
         parameters_of_d = _parameters(discriminator_optimizer)
-        for number, x in enumerate(real_batches, start=1):
+        for number, x in enumerate(real_batches, start=first):
             logits_real, logits_fake = discriminator(x), discriminator(generator(sample_noise(len(x))))
             loss_of_d, loss_of_g = discriminator_loss(logits_real, logits_fake), generator_loss(logits_fake)
             discriminator_optimizer.zero_grad()
             generator_optimizer.zero_grad()
-            loss_of_d.backward(inputs=parameters_of_d, retain_graph=True)
+            (loss_of_d + penalty(x, number)).backward(inputs=parameters_of_d, retain_graph=True)
             loss_of_g.backward(inputs=parameters_of_g)
             discriminator_optimizer.step()
             generator_optimizer.step()
             yield _step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
         return
     minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
-    for number, k_minibatches in enumerate(minibatches, start=1):  # k at a time
+    for number, k_minibatches in enumerate(minibatches, start=first):  # k at a time
         for x in k_minibatches:
             z = sample_noise(len(x))
             fakes = generator(z).detach()  # D's update must leave G alone
             logits_real, logits_fake = discriminator(x), discriminator(fakes)
             loss_of_d = discriminator_loss(logits_real, logits_fake)
             discriminator_optimizer.zero_grad()
-            loss_of_d.backward()
+            (loss_of_d + penalty(x, number)).backward()
             discriminator_optimizer.step()
         z = sample_noise(len(x))
         loss_of_g = generator_loss(discriminator(generator(z)))
@@ -106,6 +124,17 @@ def train(
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
         generator_optimizer.step()
         yield _step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
+
+
+def _penalty(
+    discriminator: Callable[[Tensor], Tensor], weight: float, every: int, x: Tensor, number: int
+) -> Tensor | float:
+    """The mean squared slope of D's logit at the data, weighed; 0 in the iterations between."""
+    if not weight or number % every:
+        return 0.0
+    x = x.detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    return weight * slopes.square().flatten(start_dim=1).sum(dim=1).mean()
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

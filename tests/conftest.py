@@ -34,6 +34,12 @@ class Trial(NamedTuple):
     figure: LiveFigure
     settings: list[dict[str, float]]
 
+    def inputs(self, setting):
+        """All that the function is given where the sliders stand so: what is on the pad, too."""
+        pad = self.figure.pad
+        drawn = {pad.argument: pad.start.float()} if pad else {}
+        return drawn | {name: torch.tensor(value, dtype=torch.float32) for name, value in setting.items()}
+
 
 def settings(sliders):
     """Corners of what the sliders reach, eight at most, and places on their grid: 20 in all."""

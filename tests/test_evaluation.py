@@ -9,7 +9,16 @@ from sklearn.neighbors import KernelDensity
 from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist import load_mnist
 from gan_theory.mnist.classifier import Classifier, train_classifier
-from gan_theory.mnist.evaluation import class_divergence, frechet_distance, nearest, parzen, sharpness
+from gan_theory.mnist.evaluation import (
+    averaged,
+    blurred,
+    centroids,
+    class_divergence,
+    frechet_distance,
+    nearest,
+    parzen,
+    sharpness,
+)
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +145,7 @@ def test_class_divergence_refuses(classes, shares, message):
 
 
 def test_blurred_digits_are_less_sharp(digits):
-    blurred = torch.nn.functional.avg_pool2d(digits[:100], 3, stride=1, padding=1)
-    assert 0 < sharpness(blurred) < 0.8 * sharpness(digits[:100])
+    assert 0 < sharpness(blurred(digits[:100])) < 0.8 * sharpness(digits[:100])
     assert sharpness(torch.ones(2, 5, 5)) == 0
 
 
@@ -165,3 +173,29 @@ def test_a_look_does_not_depend_on_the_parts(digits):
     classifier = Classifier(torch.Generator().manual_seed(0))
     looks = [classifier.look(digits[:50].float(), batch_size=size) for size in (50, 7)]
     torch.testing.assert_close(looks[0].logits, looks[1].logits)
+
+
+# What no GAN has made.
+
+
+def test_a_blur_spreads_the_ink_of_a_pixel_over_nine():
+    dot = torch.zeros(1, 5, 5)
+    dot[0, 2, 1] = 9.0
+    expected = torch.zeros(1, 5, 5)
+    expected[0, 1:4, 0:3] = 1.0
+    torch.testing.assert_close(blurred(dot), expected)
+
+
+def test_averages_are_of_the_nearest():
+    images = torch.tensor([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])[:, None, None].expand(6, 2, 2)
+    found = averaged(images, neighbours=2)[:, 0, 0].tolist()
+    assert found == pytest.approx([1, 1, 1, 11, 11, 11])
+
+
+def test_centroids_are_the_means_of_what_is_nearest_to_them(dice):
+    groups = torch.tensor([-20.0, 0.0, 20.0]).repeat_interleave(50)
+    images = (groups[:, None] + torch.randn(150, 4, generator=dice)).unflatten(1, (2, 2))
+    found = centroids(images, 3, seed=1)
+    nearest_one = nearest(images, found)
+    for i in range(3):
+        torch.testing.assert_close(found[i], images[nearest_one == i].mean(0), rtol=1e-4, atol=1e-4)

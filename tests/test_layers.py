@@ -11,6 +11,7 @@ FLOORS = {
     "losses": 0,
     "networks": 0,
     "plotting": 0,
+    "threads": 0,
     "quadrature": 1,
     "densities": 2,
     "divergences": 2,

@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from traitlets import TraitError
 
 from gan_theory import live, plotting
-from gan_theory.live import Area, Arrows, Line, LiveFigure, Number, Panel, Point, Slider
+from gan_theory.live import Area, Arrows, Images, Line, LiveFigure, Number, Pad, Panel, Point, Slider
 from gan_theory.live.export import evaluate, to_onnx
 from gan_theory.live.picture import draw
 
@@ -485,17 +485,92 @@ def test_the_page_wears_the_colours_of_the_pictures():
     assert to_rgb(colours["shade"][:7]) == to_rgb(plotting.ACCENT)
 
 
+# Pictures, and what the reader draws.
+
+
+def striped(width, drawing):
+    """A picture of stripes, and how much of the drawing lies on them."""
+    stripes = (torch.arange(5) < width).float().expand(5, 5)
+    return {"images": torch.stack([stripes, drawing]), "on": (stripes * drawing).sum()}
+
+
+def with_pad(**changes):
+    options = {
+        "sliders": {"width": Slider(0.0, 5.0, 2.0)},
+        "panels": [Panel([Images("images", columns=2, size=5)])],
+        "numbers": [Number("on", "ink on stripes")],
+        "alt": "Stripes beside what the reader has drawn.",
+        "pad": Pad("drawing", torch.eye(5), "Draw a line"),
+    }
+    return LiveFigure(striped, **options | changes)
+
+
+def test_what_is_drawn_is_an_argument_like_the_others():
+    made = with_pad()
+    assert made.outputs["on"] == 2
+    made.width = 5.0
+    assert made.outputs["on"] == 5
+    drawn = torch.zeros(5, 5)
+    drawn[:, 0] = 0.5
+    arguments = {"width": torch.tensor(1.0), "drawing": drawn}
+    computed = onnx(to_onnx(made.function, arguments), arguments)
+    assert computed["on"] == evaluate(made.function, arguments)["on"] == 2.5
+    told = made._spec["pad"]  # noqa: SLF001  (what the browser is told)
+    assert told["argument"] == "drawing" and told["label"] == "Draw a line"
+    np.testing.assert_array_equal(
+        np.frombuffer(base64.b64decode(told["start"]), "<f4").reshape(5, 5), np.eye(5)
+    )
+
+
+def test_pictures_are_drawn_as_ink():
+    (ax,) = with_pad()._picture.axes  # noqa: SLF001  (what is printed)
+    sheet = ax.images[0].get_array()
+    assert sheet.shape == (7, 14)
+    np.testing.assert_array_equal(sheet[1:6, 1:6], striped(torch.tensor(2.0), torch.eye(5))["images"][0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pad": None}, "sliders must be for the arguments"),
+        ({"panels": [Panel([Images("on")])]}, r"'on' must have shape \(n, size, size\), not \(\)"),
+        ({"panels": [Panel([Images("missing")])]}, "missing"),
+    ],
+)
+def test_a_pad_or_pictures_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        with_pad(**changes)
+
+
+@pytest.mark.parametrize(
+    "start", [torch.zeros(3, 4), torch.zeros(4), torch.tensor(0.0), torch.full((3, 3), 2.0)]
+)
+def test_a_pad_begins_with_a_square_picture(start):
+    with pytest.raises(ValueError, match=r"start must be \(size, size\) in \[0, 1\]"):
+        Pad("drawing", start, "Draw")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_constants_are_stored_in_half_precision_only_where_nothing_is_lost(exact):
+    table = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))
+    table = table.half().float() if exact else table
+    function = lambda a: {"y": table @ torch.ones(100) * a}
+    model = to_onnx(function, {"a": torch.tensor(1.0)})
+    assert (len(model) < 30_000) == exact and (len(model) > 40_000) != exact
+    computed = onnx(model, {"a": 2.0})["y"]
+    np.testing.assert_allclose(computed, 2 * table.sum(dim=1), rtol=1e-4, atol=1e-4)
+
+
 # In the book.
 
 
 def hold_to_onnx(trial, apart):
     """The exported figure computes what PyTorch computes, wherever its sliders stand."""
-    inputs = tensors(trial.settings[0])
-    model = to_onnx(trial.figure.function, inputs)
+    model = to_onnx(trial.figure.function, trial.inputs(trial.settings[0]))
     assert len(trial.settings) == 20
     for setting in trial.settings:
-        computed = onnx(model, setting)
-        for name, value in evaluate(trial.figure.function, tensors(setting)).items():
+        computed = onnx(model, trial.inputs(setting))
+        for name, value in evaluate(trial.figure.function, trial.inputs(setting)).items():
             assert apart(computed[name], value) <= 1e-5, f"{name} at {setting}"
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -16,12 +17,13 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist
+from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist, load_run
 from gan_theory.mnist.__main__ import main
 from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
 from gan_theory.mnist.classifier import load_classifier
 from gan_theory.mnist.data import to_images, to_pixels
 from gan_theory.mnist.evaluation import Judge
+from gan_theory.mnist.trained import RUNS, shipped
 
 SEED = RECIPES["seed"]
 DIGITS = 300  # two whole batches and a smaller one an epoch
@@ -42,14 +44,15 @@ def few(mnist, monkeypatch):
 
 
 def train(out, *more, epochs=2):
-    return main(["train", "--recipe", "seed", "--epochs", str(epochs), "--out", str(out), *more])
+    options = ["--recipe", "seed", "--epochs", str(epochs), "--out", str(out), "--judge-every", "0"]
+    return main(["train", *options, *more])
 
 
 def state(path):
     """All that a checkpoint holds, bit for bit, apart from the clock's readings."""
     tensors, metadata = read_checkpoint(path / "checkpoint.safetensors")
     log = [
-        {name: value for name, value in line.items() if name != "images_per_second"}
+        {name: value for name, value in line.items() if name not in {"images_per_second", "seconds"}}
         for line in metadata["log"]
     ]
     return {name: t.numpy().tobytes() for name, t in tensors.items()}, {
@@ -208,7 +211,10 @@ def test_saved_after_any_step_and_loaded_a_run_goes_on_bit_for_bit(mnist, tmp_pa
     a, b = straight.tensors(), broken.tensors()
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
-    clockless = [[{**line, "images_per_second": None} for line in run.log] for run in (straight, broken)]
+    clockless = [
+        [{**line, "images_per_second": None, "seconds": None} for line in run.log]
+        for run in (straight, broken)
+    ]
     assert clockless[0] == clockless[1]
 
 
@@ -293,10 +299,12 @@ def test_the_command_writes_log_grids_and_checkpoint(tmp_path, capsys):
     assert train(tmp_path / "run") == 0
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint.safetensors",
+        "epoch-0000.png",
         "epoch-0001.png",
         "epoch-0002.png",
         "log.jsonl",
         "real.png",
+        "run.json",
     ]
     log = read_log(tmp_path / "run")
     names = [
@@ -305,6 +313,8 @@ def test_the_command_writes_log_grids_and_checkpoint(tmp_path, capsys):
         "generator_loss",
         "mean_d_real",
         "mean_d_fake",
+        "accuracy",
+        "seconds",
         "images_per_second",
     ]
     assert [list(line) for line in log] == [names, names]
@@ -320,7 +330,9 @@ def test_the_grids_show_the_digits_and_the_generator(few, tmp_path):
     run = Run(SEED, few)
     run.load(tmp_path / "run" / "checkpoint.safetensors")
     grid = imread(tmp_path / "run" / "epoch-0001.png")[::2, ::2, 0]
-    np.testing.assert_allclose(grid[31:59, 1:29], 1 - run.generate(run.fixed_z)[8].numpy(), atol=2 / 255)
+    np.testing.assert_allclose(
+        grid[31:59, 1:29], 1 - run.trained().generate(run.fixed_z)[8].numpy(), atol=2 / 255
+    )
 
 
 COMMAND = """
@@ -342,7 +354,8 @@ sys.exit(__main__.main(sys.argv[1:]))
 
 def signalled(number, epoch, *arguments):
     """Runs the command in a process of its own, and sends it a signal once it has drawn the epoch's grid."""
-    command = [sys.executable, "-c", COMMAND.format(digits=DIGITS), "train", "--recipe", "seed", *arguments]
+    options = ["--recipe", "seed", "--judge-every", "0", *arguments]
+    command = [sys.executable, "-c", COMMAND.format(digits=DIGITS), "train", *options]
     grid = Path(arguments[arguments.index("--out") + 1]) / f"epoch-{epoch:04}.png"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not grid.exists():
@@ -372,7 +385,7 @@ def test_killed_resumed_stopped_by_ctrl_c_and_resumed_equals_undisturbed(tmp_pat
         assert (out / grid.name).read_bytes() == grid.read_bytes()
 
 
-@pytest.mark.parametrize("writes", range(9))
+@pytest.mark.parametrize("writes", range(11))
 @pytest.mark.usefixtures("few")
 def test_killed_between_any_two_writes_and_resumed_equals_undisturbed(tmp_path, monkeypatch, writes):
     """The run dies just before its write number `writes`, or halfway through it, in its first two epochs."""
@@ -535,13 +548,14 @@ def test_samples_are_those_of_the_average_with_statistics_of_its_own(mnist):
     run = Run(BOOK, mnist.x_train[:DIGITS])
     list(run.train_epoch())
     before = {name: tensor.clone() for name, tensor in run.generator.state_dict().items()}
-    images = run.generate(run.fixed_z)
-    torch.testing.assert_close(run.generate(run.fixed_z), images, rtol=0, atol=0)
-    torch.testing.assert_close(run.generate(run.fixed_z[:3]), images[:3])
+    trained = run.trained()
+    images = trained.generate(run.fixed_z)
+    torch.testing.assert_close(run.trained().generate(run.fixed_z), images, rtol=0, atol=0)
+    torch.testing.assert_close(trained.generate(run.fixed_z[:3]), images[:3])
     assert images.shape == (64, 28, 28) and images.min() >= 0 and images.max() <= 1
-    linear, norm, *_ = run.average.module
+    linear, norm, *_ = trained.generator
     hidden = linear(torch.randn(20_000, 100, generator=torch.Generator().manual_seed(5))).detach()
-    torch.testing.assert_close(norm.running_mean, hidden.mean(0), rtol=0, atol=0.02)
+    torch.testing.assert_close(norm.running_mean, hidden.mean(0), rtol=0, atol=0.03)
     torch.testing.assert_close(norm.running_var, hidden.var(0), rtol=0.1, atol=0)
     torch.testing.assert_close(run.generator.state_dict(), before, rtol=0, atol=0)
 
@@ -565,7 +579,7 @@ def test_a_run_with_an_average_goes_on_bit_for_bit(mnist, tmp_path):
 def small(mnist, monkeypatch):
     """The command line on few digits, with others held out and fewer to be judged by."""
     digits = mnist._replace(
-        **{name: getattr(mnist, name)[:1300] for name in ("x_train", "y_train")},
+        **{name: getattr(mnist, name)[:1400] for name in ("x_train", "y_train")},
         **{name: getattr(mnist, name)[:400] for name in ("x_test", "y_test")},
     )
     monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
@@ -580,12 +594,13 @@ def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):
     assert main(["evaluate", str(out), "--samples", "300"]) == 0
     row = json.loads((out / "evaluation" / "evaluation.json").read_text())
     run = Run.from_checkpoint(out / "checkpoint.safetensors", small.x_train[:DIGITS])
-    samples = run.generate(torch.randn(300, 100, generator=torch.Generator().manual_seed(3)))
+    trained = run.trained()
+    samples = trained.sample(300, generator=torch.Generator().manual_seed(3))
     expected = Judge(small, load_classifier()).row(samples)
     assert {name: row[name] for name in expected} == expected
     assert sum(row["classes"]) == 300
-    for name, images in (("training", small.x_train[:DIGITS]), ("held out", small.x_train[DIGITS:1300])):
-        d = run.discriminator(to_pixels(images)).sigmoid().mean().item()
+    for name, images in (("training", small.x_train[:DIGITS]), ("held out", small.x_train[DIGITS:])):
+        d = run.discriminator(to_pixels(images[:10_000])).sigmoid().mean().item()
         assert row["mean_d"][name] == pytest.approx(d, rel=1e-4)
     assert f"sigma: {row['sigma']:.4g}" in capsys.readouterr().out
     for name in ("samples", "nearest", "between"):
@@ -630,3 +645,146 @@ def test_a_classifier_of_another_shape_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(classifier, "PATH", tmp_path / "other")
     with pytest.raises(CheckpointError, match="does not hold the classifier"):
         load_classifier()
+
+
+# What comes with the package.
+
+
+def test_a_run_is_shipped_and_loaded_and_judged_alike(small, tmp_path, monkeypatch, capsys):
+    out, runs = tmp_path / "run", tmp_path / "runs"
+    monkeypatch.setattr("gan_theory.mnist.trained.RUNS", runs)
+    monkeypatch.setattr("gan_theory.mnist.__main__.RUNS", runs)
+    train_it = ["train", "--recipe", "cgan", "--epochs", "3", "--judge-every", "2", "--out", str(out)]
+    assert main(train_it) == 0
+    assert main(["ship", str(out), "--name", "a-run", "--samples", "300"]) == 0
+    assert main(["ship", str(out), "--name", "its-log", "--log-only", "--samples", "300"]) == 0
+    run, log_only = load_run("a-run"), load_run("its-log")
+    assert run.report["command"] == (
+        f"python -m gan_theory.mnist train --recipe cgan --seed 0 --epochs 3 --out {out}"
+    )
+    assert run.report["machine"]["torch"] == torch.__version__
+    assert run.log == log_only.log == read_log(out) and len(run.log) == 3
+    assert "held_out" in run.log[1] and "held_out" not in run.log[0]
+    assert log_only.generator is None and log_only.pictures == {}
+    original = Run.from_checkpoint(
+        out / "checkpoint.safetensors", small.x_train[:DIGITS], small.y_train[:DIGITS]
+    ).trained()
+    labels = torch.arange(50) % 10
+    a, b = (r.sample(50, labels=labels, generator=torch.Generator().manual_seed(1)) for r in (run, original))
+    torch.testing.assert_close(a, b, rtol=0, atol=0.01)
+    torch.testing.assert_close(
+        run.discriminate(a, labels), original.discriminate(a, labels), rtol=0, atol=0.01
+    )
+    assert run.pictures["epoch"].tolist() == [0, 1, 2, 3]
+    shown = imread(out / "epoch-0002.png")[::2, ::2, 0]
+    np.testing.assert_allclose(run.pictures["images"][2, 9] / 255, 1 - shown[31:59, 31:59], atol=2 / 255)
+    capsys.readouterr()
+    assert main(["evaluate", "a-run", "--out", str(tmp_path / "evaluation"), "--samples", "300"]) == 0
+    assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text()) == run.report["row"]
+    assert 0 <= run.report["row"]["agreement"] <= 1
+
+
+@pytest.mark.usefixtures("small")
+def test_the_references_are_judged_by_the_same_code(tmp_path, capsys):
+    assert main(["references", "--out", str(tmp_path / "rows.json"), "--samples", "100"]) == 0
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert list(rows) == [
+        "real", "real, others", "blurred", "averaged with 5 neighbours", "10 centroids", "100 centroids"
+    ]  # fmt: skip
+    assert rows["real"]["sharpness"] > rows["blurred"]["sharpness"]
+    assert sum(rows["10 centroids"]["classes"]) == 10
+    assert "blurred: " in capsys.readouterr().out
+
+
+def test_runs_that_come_with_the_package_are_whole():
+    for name in shipped():
+        run = load_run(name)
+        assert [line["epoch"] for line in run.log] == list(range(1, len(run.log) + 1))
+        assert f"--epochs {len(run.log)} " in run.report["command"]
+        assert f"--recipe {run.recipe.name} --seed {run.seed} " in run.report["command"]
+        assert run.report["seconds"] == run.log[-1]["seconds"] > 0
+        assert all(file.stat().st_size < 3e6 for file in (RUNS / name).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("log.jsonl", b"{"),
+        ("run.json", b'{"recipe": "none", "seed": 0}'),
+        ("run.json", b""),
+        ("generator.safetensors", b"x"),
+    ],
+)
+def test_a_damaged_run_is_refused(file, content, tmp_path, monkeypatch):
+    shutil.copytree(RUNS / "book", tmp_path / "book")
+    monkeypatch.setattr("gan_theory.mnist.trained.RUNS", tmp_path)
+    (tmp_path / "book" / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"does not hold a whole run|not a whole checkpoint"):
+        load_run("book")
+
+
+def test_a_run_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"name must be one of book.*not 'no'"):
+        load_run("no")
+
+
+# Recipes.
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_goes_on_bit_for_bit(mnist, tmp_path, name):
+    digits, labels, path = mnist.x_train[:DIGITS], mnist.y_train[:DIGITS], tmp_path / "checkpoint.safetensors"
+    whole, broken = (Run(RECIPES[name], digits, labels=labels) for _ in range(2))
+    next(broken.train_epoch())
+    broken.save(path)
+    resumed = Run.from_checkpoint(path, digits, labels)
+    for run in (whole, resumed):
+        list(run.train_epoch())
+    torch.testing.assert_close(resumed.tensors(), whole.tensors(), rtol=0, atol=0)
+
+
+def test_a_conditional_run_is_a_gan_on_pairs(mnist):
+    """Real pairs are digits with their labels; of the samples, labels come as often as in the data."""
+    digits, labels = mnist.x_train[:DIGITS], mnist.y_train[:DIGITS] % 3
+    run, seen = Run(RECIPES["cgan"], digits, labels=labels), []
+    run.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    for _ in range(12):
+        list(run.train_epoch())
+    pairs = {bytes(np.append(x, y)) for x, y in zip(digits.reshape(-1, 784), labels, strict=True)}
+    real, fake = torch.cat(seen[0:6:2]), torch.cat(seen[1::2])
+    pixels = ((real[:, :784] + 1) * 127.5).round().byte().numpy()
+    assert {
+        bytes(np.append(x, y)) for x, y in zip(pixels, real[:, 784:].argmax(1).byte(), strict=True)
+    } <= pairs
+    shares = fake[:, 784:].mean(0)
+    expected = np.bincount(labels, minlength=10) / DIGITS
+    np.testing.assert_allclose(shares, expected, atol=0.05)
+    assert set(fake[:, 784:].unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("labels", [None, torch.zeros(4), torch.tensor([0, 1, 10]), torch.tensor([0, -1, 2])])
+def test_labels_are_checked(labels):
+    with pytest.raises(ValueError, match="labels must be 3 integers from 0 to 9"):
+        RECIPES["cgan"].sample_noise(3, torch.Generator(), labels)
+    with pytest.raises(ValueError, match="labels must not be given"):
+        RECIPES["book"].sample_noise(3, torch.Generator(), torch.zeros(3))
+
+
+def test_the_paper_recipe_is_the_authors(mnist):
+    recipe = RECIPES["paper"]
+    z = recipe.sample_noise(10_000, torch.Generator().manual_seed(0))
+    assert z.abs().max() < 3**0.5 and z.std().item() == pytest.approx(1, abs=0.01)
+    G = recipe.generator(generator=torch.Generator().manual_seed(0))
+    for layer in G[:-3]:
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight.data.zero_()
+    first = to_images(G(z[:1]).detach())
+    np.testing.assert_allclose(first[0], mnist.x_train[:50_000].mean(0) / 255, atol=1e-5)
+    run = Run(recipe, mnist.x_train[:DIGITS])
+    for epoch in range(3):
+        list(run.train_epoch())
+        (group,) = run.generator_optimizer.param_groups
+        assert group["lr"] == pytest.approx(0.1 / 1.000004 ** (3 * (epoch + 1)))
+        (group,) = run.discriminator_optimizer.param_groups
+        assert group["lr"] == pytest.approx(0.05 / 1.000004 ** (3 * (epoch + 1)))
+        assert group["momentum"] == pytest.approx(0.5 + 0.2 * max(epoch - 1, 0) / 249)

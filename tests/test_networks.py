@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan_theory.networks import mlp, mnist_discriminator, mnist_generator
+from gan_theory import networks
+from gan_theory.networks import Dropout, Maxout, mlp, mnist_discriminator, mnist_generator
 
 
 def seeded(seed=0):
@@ -26,7 +27,8 @@ def test_hidden_units_are_normalised_over_the_batch():
     first, norm, _, second = network
     nn.init.uniform_(norm.weight, generator=seeded(2))
     nn.init.uniform_(norm.bias, generator=seeded(3))
-    hidden = x @ first.weight.T + first.bias
+    assert first.bias is None, "normalisation would take it off"
+    hidden = x @ first.weight.T
     hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
     by_hand = torch.tanh(hidden * norm.weight + norm.bias) @ second.weight.T + second.bias
     torch.testing.assert_close(network(x), by_hand)
@@ -86,3 +88,78 @@ def test_seed_recipe_generator():
 def test_widths_are_checked(widths):
     with pytest.raises(ValueError, match="widths must be two or more positive integers"):
         mlp(*widths)
+
+
+RECIPES = "mnist", "book", "cgan", "dcgan", "paper"
+
+
+def players(recipe, seed=0):
+    random = seeded(seed)
+    return [
+        getattr(networks, f"{recipe}_{player}")(generator=random) for player in ("generator", "discriminator")
+    ]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_players_speak_of_784_pixels_between_minus_one_and_one(recipe):
+    G, D = players(recipe)
+    z = torch.randn(6, 110 if recipe == "cgan" else 100, generator=seeded(1))
+    samples = G(30 * z)
+    assert samples.shape == (6, 794 if recipe == "cgan" else 784)
+    assert samples[:, :784].abs().max() <= 1 and samples[:, :784].std() > 0.01
+    assert D(samples).shape == (6, 1)
+    if recipe == "cgan":
+        torch.testing.assert_close(samples[:, 784:], 30 * z[:, 100:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_discriminator_judges_each_image_alone(recipe):
+    _, D = players(recipe)
+    D.eval()
+    x = torch.rand(6, 794 if recipe == "cgan" else 784, generator=seeded(1)) * 2 - 1
+    torch.testing.assert_close(D(x), torch.cat([D(image[None]) for image in x]), rtol=1e-4, atol=1e-6)
+    D.train()
+    assert not any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in D.modules())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_generator_given_decides_the_start_of_every_player(recipe):
+    before = torch.get_rng_state()
+    first, again, other = (players(recipe, seed) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state()), "the global generator was used"
+    for a, b, c in zip(first, again, other, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+        assert not torch.equal(next(iter(a.parameters())), next(iter(c.parameters())))
+
+
+def test_dcgan_starts_at_normal_weights():
+    for network in players("dcgan"):
+        for layer in network:
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                assert layer.weight.std().item() == pytest.approx(0.02, rel=0.25)
+                assert layer.bias is None or not layer.bias.any()
+
+
+def test_paper_starts_as_the_authors_do():
+    G, D = players("paper")
+    for network, scale in ((G, 0.05), (D, 0.005)):
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                assert 0.9 * scale < layer.weight.abs().max() <= scale and not layer.bias.any()
+
+
+def test_maxout_is_the_largest_of_its_pieces():
+    layer, x = Maxout(3, 4, 5, scale=1.0, generator=seeded()), torch.randn(7, 3, generator=seeded(1))
+    pieces = torch.stack([
+        x @ layer.affine.weight[i::5].T + layer.affine.bias[i::5] for i in range(5)
+    ])  # fmt: skip
+    torch.testing.assert_close(layer(x), pieces.max(0).values)
+
+
+def test_dropout_keeps_the_mean_and_stands_aside_in_use():
+    x = torch.ones(400, 500)
+    dropped = Dropout(0.2, generator=seeded())(x)
+    assert set(dropped.unique().tolist()) == {0.0, 1.25}
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(Dropout(0.2, generator=seeded())(x), dropped)
+    assert torch.equal(Dropout(0.2).eval()(x), x)

@@ -228,9 +228,12 @@ class ByHand:
         weight_1, bias_1, weight_2, bias_2 = self.parameters[name]
         return torch.tanh(x @ weight_1.T + bias_1) @ weight_2.T + bias_2
 
-    def gradient_of_d(self, x, z):
+    def gradient_of_d(self, x, z, penalty):
         real, fake = (self.network("D", y).sigmoid() for y in (x, self.network("G", z)))
-        return torch.autograd.grad(-(real.log() + (1 - fake).log()).mean(), self.parameters["D"])
+        weight_1, bias_1, weight_2, _ = self.parameters["D"]
+        slope = ((1 - torch.tanh(x @ weight_1.T + bias_1) ** 2) * weight_1.T) @ weight_2.T
+        loss = -(real.log() + (1 - fake).log()).mean() + penalty / 2 * slope.square().mean()
+        return torch.autograd.grad(loss, self.parameters["D"], allow_unused=True, materialize_grads=True)
 
     def gradient_of_g(self, z, loss):
         fake = self.network("D", self.network("G", z)).sigmoid()
@@ -245,7 +248,8 @@ class ByHand:
 
 @pytest.mark.parametrize("loss", [saturating_generator_loss, non_saturating_generator_loss])
 @pytest.mark.parametrize("simultaneous", [False, True])
-def test_three_iterations_against_steps_written_by_hand(loss, simultaneous):
+@pytest.mark.parametrize(("gamma", "every"), [(0.0, 1), (0.7, 1), (0.7, 2)])
+def test_three_iterations_against_steps_written_by_hand(loss, simultaneous, gamma, every):
     """With momentum, so that a gradient left from another iteration, or from G's loss, would show."""
     rates, momentum = {"G": 0.3, "D": 0.2}, 0.6
     random = torch.Generator().manual_seed(1)
@@ -262,10 +266,14 @@ def test_three_iterations_against_steps_written_by_hand(loss, simultaneous):
         discriminator_optimizer=optimizers["D"],
         generator_loss=loss,
         simultaneous=simultaneous,
+        gradient_penalty=gamma,
+        penalty_every=every,
+        first=6,
     )
     noises = noises[:3].repeat_interleave(2, 0) if simultaneous else noises  # one noise for both
-    for x, (z_for_d, z_for_g), _ in zip(reals, noises.reshape(3, 2, 5, 1), steps, strict=True):
-        of_d, of_g = hand.gradient_of_d(x, z_for_d), hand.gradient_of_g(z_for_g, loss)
+    for x, (z_for_d, z_for_g), step in zip(reals, noises.reshape(3, 2, 5, 1), steps, strict=True):
+        penalty = 0.0 if step.number in ({7} if every == 2 else {}) else every * gamma
+        of_d, of_g = hand.gradient_of_d(x, z_for_d, penalty), hand.gradient_of_g(z_for_g, loss)
         hand.move("D", of_d)
         of_g = of_g if simultaneous else hand.gradient_of_g(z_for_g, loss)
         hand.move("G", of_g)
@@ -340,3 +348,20 @@ def test_a_frozen_layer_of_the_generator_may_be_left_out_of_its_optimizer():
 def test_discriminator_steps_is_checked(k):
     with pytest.raises(ValueError, match=f"discriminator_steps must be a positive integer, not {k}"):
         next(Game(minibatches(2), discriminator_steps=k).steps)
+
+
+@pytest.mark.parametrize("r", [0, -1, 2.0])
+def test_penalty_every_is_checked(r):
+    with pytest.raises(ValueError, match=f"penalty_every must be a positive integer, not {r}"):
+        next(Game(minibatches(1), penalty_every=r).steps)
+
+
+@pytest.mark.parametrize("gamma", [-0.1, math.nan, math.inf])
+def test_gradient_penalty_is_checked(gamma):
+    with pytest.raises(ValueError, match="gradient_penalty must be at least 0 and finite"):
+        next(Game(minibatches(1), gradient_penalty=gamma).steps)
+
+
+def test_the_losses_of_a_step_are_without_the_penalty():
+    first = [next(Game(minibatches(1), gradient_penalty=g).steps).discriminator_loss for g in (0.0, 5.0)]
+    assert torch.equal(*first)

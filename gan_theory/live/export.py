@@ -4,18 +4,24 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._decomp import get_decompositions
 from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["Function", "evaluate", "to_onnx"]
 
 Function = Callable[..., Mapping[str, Tensor]]
 
 # The exporter would write these with a bare exp; their decompositions are as stable as they are.
+LARGE = 4096  # numbers: constants from this size on are kept as small as they can be
 OVERFLOWING = [torch.ops.aten.logaddexp, torch.ops.aten.binary_cross_entropy_with_logits]
 
 
@@ -126,7 +132,24 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
     for node in model.graph.node:  # nine tenths of the bytes are notes about where an operator comes from
         del node.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    _halve(model.graph)
     return model.SerializeToString()
+
+
+def _halve(graph: "onnx.GraphProto") -> None:
+    """Stores large constants in half precision where that holds them exactly, as a shipped network's."""
+    import onnx.numpy_helper  # noqa: PLC0415  (only who builds the book has it)
+
+    for constant in [each for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT]:
+        values = onnx.numpy_helper.to_array(constant)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if values.size < LARGE or not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = constant.name
+        constant.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name}.half"))
+        cast = onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
+        graph.node.insert(0, cast)
 
 
 def _refuse_what_would_differ(graph: torch.fx.GraphModule) -> None:

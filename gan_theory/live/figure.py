@@ -12,9 +12,9 @@ from IPython import get_ipython
 
 from gan_theory.live.export import Function, evaluate
 from gan_theory.live.picture import Number, Panel, check, draw
-from gan_theory.live.widget import Live, Task
+from gan_theory.live.widget import Live, Task, encode
 
-__all__ = ["LiveFigure", "Slider"]
+__all__ = ["LiveFigure", "Pad", "Slider"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,27 @@ class Slider:
         return {**asdict(self), "label": self.label or name}
 
 
+@dataclass(frozen=True)
+class Pad:
+    """An argument of a live figure's function that the reader draws: a square picture of ink in [0, 1].
+
+    Attributes:
+        argument: The argument's name.
+        start: The picture to begin with, (size, size).
+        label: What the reader is asked to draw.
+    """
+
+    argument: str
+    start: torch.Tensor
+    label: str
+
+    def __post_init__(self) -> None:
+        """Refuses what is no square picture."""
+        rows, *others = self.start.shape or (0,)
+        if others != [rows] or not (self.start.isfinite() & (self.start >= 0) & (self.start <= 1)).all():
+            raise ValueError(f"start must be (size, size) in [0, 1], not {tuple(self.start.shape)}")
+
+
 class LiveFigure(Live):
     r"""A figure that follows its sliders, in JupyterLab as in the built page, where no kernel runs.
 
@@ -71,6 +92,8 @@ class LiveFigure(Live):
         panels: What is drawn of the outputs: one `Panel` or several.
         numbers: The outputs that are shown as numbers.
         alt: What the figure shows, for who can't see it.
+        pad: Where the reader draws an argument of the function, if anywhere. With a kernel, what is drawn
+            stays in the browser: `outputs` are those of the pad's start.
 
     Raises:
         TypeError: If the function's outputs are not float32 tensors, or the sliders not its arguments.
@@ -99,13 +122,13 @@ class LiveFigure(Live):
         numbers: Sequence[Number] = (),
         *,
         alt: str,
+        pad: Pad | None = None,
     ) -> None:
-        self._shell = get_ipython()
+        self._shell, self.pad = get_ipython(), pad
         arguments = set(inspect.signature(function).parameters)
-        if arguments != set(sliders):
-            raise TypeError(
-                f"sliders must be for the arguments {sorted(arguments)}, not for {sorted(sliders)}"
-            )
+        given = {*sliders, *([pad.argument] if pad else [])}
+        if arguments != given:
+            raise TypeError(f"sliders must be for the arguments {sorted(arguments)}, not for {sorted(given)}")
         own = {*dir(LiveFigure), "sliders", "self"}
         if taken := [name for name in sliders if name in own or name.startswith("_")]:
             raise ValueError(f"sliders may not be called {taken}: these are names of the widget's own")
@@ -127,6 +150,7 @@ class LiveFigure(Live):
                 "sliders": {name: slider.spec(name) for name, slider in sliders.items()},
                 "panels": [panel.spec() for panel in panels],
                 "numbers": [asdict(number) for number in numbers],
+                "pad": pad and {"argument": pad.argument, "label": pad.label, **encode({"start": pad.start})},
             },
             picture=draw(
                 panels,
@@ -161,7 +185,8 @@ class LiveFigure(Live):
         super().close()
 
     def _values(self) -> dict[str, torch.Tensor]:
-        return {name: torch.tensor(getattr(self, name), dtype=torch.float32) for name in self.sliders}
+        values = {name: torch.tensor(getattr(self, name), dtype=torch.float32) for name in self.sliders}
+        return values | ({self.pad.argument: self.pad.start.float()} if self.pad else {})
 
     def _follow_edits(self, *_: Any) -> None:  # noqa: ANN401  (IPython hands in the result of the cell)
         """After each cell: if the notebook has defined the function anew, the figure draws the new one."""
@@ -169,5 +194,5 @@ class LiveFigure(Live):
         edited = namespace.get(getattr(self.function, "__qualname__", ""))
         if namespace.get("__name__") != "__main__" or not callable(edited) or edited is self.function:
             return
-        if set(inspect.signature(edited).parameters) == set(self.sliders):
+        if set(inspect.signature(edited).parameters) == set(self._values()):
             self.function = edited

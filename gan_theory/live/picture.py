@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_theory import plotting
 
-__all__ = ["Area", "Arrows", "Line", "Number", "Panel", "Point", "check", "draw"]
+__all__ = ["Area", "Arrows", "Images", "Line", "Number", "Panel", "Point", "check", "draw"]
 
 Style = Literal["p_data", "p_g", "D", "D_learnt"]
 _READINGS = 3  # side by side, as many as the width holds
@@ -70,6 +70,19 @@ class Arrows:
 
 
 @dataclass(frozen=True)
+class Images:
+    """Square pictures side by side, dark ink on light paper: an output of shape (n, size, size) in [0, 1]."""
+
+    images: str
+    columns: int = 10
+    size: int = 28
+
+    def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:  # noqa: ARG002  (it has no x)
+        """Draws them on Matplotlib's Axes."""
+        plotting.draw_images(ax, outputs[self.images], self.columns)
+
+
+@dataclass(frozen=True)
 class Number:
     """A 0-d output that is shown as a number, with its unit."""
 
@@ -88,7 +101,7 @@ class Panel:
     """One pair of axes.
 
     Attributes:
-        marks: What is drawn in it: `Line`, `Area` and `Point`, or `Arrows` alone.
+        marks: What is drawn in it: `Line`, `Area` and `Point`, or `Arrows` or `Images` alone.
         x: The output of shape (n,) over which lines and areas are drawn.
         x_label: The label of the horizontal axis.
         y_label: The label of the vertical axis.
@@ -97,7 +110,7 @@ class Panel:
         title: A line above it.
     """
 
-    marks: Sequence[Line | Area | Point | Arrows]
+    marks: Sequence[Line | Area | Point | Arrows | Images]
     _: KW_ONLY
     x: str = "x"
     x_label: str = "x"
@@ -109,16 +122,20 @@ class Panel:
     def __post_init__(self) -> None:
         """Refuses a panel of nothing."""
         if not isinstance(self.marks, Sequence) or not self.marks:
-            raise TypeError(f"marks must be a list of Line, Area, Point or Arrows, not {self.marks!r}")
+            raise TypeError(
+                f"marks must be a list of Line, Area, Point, Arrows or Images, not {self.marks!r}"
+            )
         if unknown := {mark.style for mark in self.marks if isinstance(mark, Line | Point)} - set(
             plotting.LINES
         ):
             raise ValueError(f"style must be one of {list(plotting.LINES)}, not {sorted(unknown)}")
 
-    @property
-    def low(self) -> bool:
-        """Whether it needs little height, as arrows do."""
-        return isinstance(self.marks[0], Arrows)
+    def height(self, outputs: Mapping[str, Tensor]) -> float:
+        """How much height it needs, as a multiple of what curves do."""
+        if isinstance(first := self.marks[0], Images):
+            rows = -(-len(outputs[first.images]) // first.columns)
+            return 2.0 * rows / max(first.columns, 4)
+        return 0.35 if isinstance(first, Arrows) else 1.0
 
     def spec(self) -> dict[str, Any]:
         """What the browser is told of it."""
@@ -133,31 +150,32 @@ def check(panels: Sequence[Panel], numbers: Sequence[Number], outputs: Mapping[s
     drawn = [(number.output, 0) for number in numbers]
     for panel in panels:
         for mark in panel.marks:
-            names = {Point: ("x", "y"), Arrows: ("z", "x")}.get(type(mark), ("y",))
-            drawn += [(getattr(mark, name), 0 if isinstance(mark, Point) else 1) for name in names]
+            names = {Point: ("x", "y"), Arrows: ("z", "x"), Images: ("images",)}.get(type(mark), ("y",))
+            drawn += [(getattr(mark, name), {Point: 0, Images: 3}.get(type(mark), 1)) for name in names]
             drawn += [(panel.x, 1)] if isinstance(mark, Line | Area) else []
     if missing := sorted({name for name, _ in drawn} - set(outputs)):
         raise ValueError(f"panels and numbers may draw the outputs {list(outputs)}, not {missing}")
     for name, dimensions in drawn:
         if outputs[name].ndim != dimensions:
-            shape = "(n,)" if dimensions else "()"
+            shape = {0: "()", 1: "(n,)", 3: "(n, size, size)"}[dimensions]
             raise ValueError(f"the output {name!r} must have shape {shape}, not {tuple(outputs[name].shape)}")
 
 
 def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequence[str]) -> Figure:
     """The panels, one above the other, under lines of readings, as a closed Matplotlib figure."""
-    ratios = [0.35 if panel.low else 1.0 for panel in panels]
+    ratios = [panel.height(outputs) for panel in panels]
     with plotting.figure(len(panels), height=3.2 * sum(ratios), height_ratios=ratios) as (fig, _):
         for ax, panel in zip(fig.axes, panels, strict=True):
             for mark in panel.marks:
                 mark.draw(ax, _within(panel, outputs), panel.x)
+            ax.set_title(_mathtext(panel.title))
+            if isinstance(panel.marks[0], Images):
+                continue
             if panel.x_range:
                 ax.set_xlim(panel.x_range)
             if panel.y_range:
                 ax.set_ylim(panel.y_range)
-            ax.set(
-                xlabel=_mathtext(panel.x_label), ylabel=_mathtext(panel.y_label), title=_mathtext(panel.title)
-            )
+            ax.set(xlabel=_mathtext(panel.x_label), ylabel=_mathtext(panel.y_label))
             if any(ax.get_legend_handles_labels()):
                 ax.legend(loc="best")
         rows = [line[i : i + _READINGS] for line in lines for i in range(0, len(line), _READINGS)]
@@ -167,7 +185,7 @@ def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequenc
 
 def _within(panel: Panel, outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The outputs without what lies beyond the panel's ends, which would only make the picture heavy."""
-    if panel.x_range is None or panel.low:
+    if panel.x_range is None or isinstance(panel.marks[0], Arrows | Images):
         return outputs
     x = outputs[panel.x]
     inside = (panel.x_range[0] <= x) & (x <= panel.x_range[1])

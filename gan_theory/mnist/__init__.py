@@ -3,5 +3,6 @@
 from gan_theory.mnist.data import MNIST, load_mnist
 from gan_theory.mnist.recipes import RECIPES, Recipe
 from gan_theory.mnist.run import Run
+from gan_theory.mnist.trained import Trained, load_run
 
-__all__ = ["MNIST", "RECIPES", "Recipe", "Run", "load_mnist"]
+__all__ = ["MNIST", "RECIPES", "Recipe", "Run", "Trained", "load_mnist", "load_run"]

@@ -1,29 +1,38 @@
-"""The command line: `python -m gan_theory.mnist train`, `evaluate` and `classifier`."""
+"""The command line: `python -m gan_theory.mnist train`, `evaluate`, `ship` and `classifier`."""
 
 import argparse
 import json
+import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.image import imsave
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from matplotlib.image import imread, imsave
 from torch import Tensor
 from tqdm import tqdm
 
 from gan_theory.mnist.checkpoint import CheckpointError, write_atomically, write_checkpoint
 from gan_theory.mnist.classifier import PATH as CLASSIFIER
 from gan_theory.mnist.classifier import load_classifier, train_classifier
-from gan_theory.mnist.data import TRAINED_ON, load_mnist
-from gan_theory.mnist.evaluation import Judge, nearest
-from gan_theory.mnist.recipes import RECIPES
+from gan_theory.mnist.data import MNIST, TRAINED_ON, load_mnist
+from gan_theory.mnist.evaluation import Judge, averaged, blurred, centroids, nearest
+from gan_theory.mnist.recipes import LABELS, RECIPES
 from gan_theory.mnist.run import Run
+from gan_theory.mnist.trained import REFERENCES, RUNS, Trained, load_run, shipped
 from gan_theory.plotting import LINES, figure
+
+PRECISIONS = "32-true", "bf16-mixed"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,11 +54,49 @@ def main(arguments: list[str] | None = None) -> int:
         "--seed", default=0, type=_integer(0, 2**32 - 1), help="of all that is random (default 0)"
     )
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    command.add_argument(
+        "--judge-every",
+        default=5,
+        type=_integer(0, 10**6),
+        help="epochs from one judgement on held-out digits to the next (default 5; 0: never)",
+    )
+    command.add_argument(
+        "--devices",
+        default=1,
+        type=_integer(1, 1024),
+        help="processes on each machine, one a GPU where there are any (default 1)",
+    )
+    command.add_argument("--num-nodes", default=1, type=_integer(1, 1024), help="machines (default 1)")
+    command.add_argument(
+        "--precision",
+        default=best_precision(),
+        choices=PRECISIONS,
+        help="of the networks' arithmetic (default: bf16-mixed if the machine has it in hardware)",
+    )
     command = commands.add_parser("evaluate", help="judge the samples of a run")
     command.set_defaults(do=_evaluate, command=command)
-    command.add_argument("run", metavar="RUN", type=Path, help="the run's directory")
+    command.add_argument("run", metavar="RUN", help="the run's directory, or the name of a shipped one")
+    command.add_argument(
+        "--out", type=Path, help="where to (default: RUN/evaluation, or runs/RUN/evaluation)"
+    )
     command.add_argument(
         "--samples", default=10_000, type=_integer(100, 10**5), help="that are judged (default 10,000)"
+    )
+    command = commands.add_parser("ship", help="judge a run and put it into the package")
+    command.set_defaults(do=_ship, command=command)
+    command.add_argument("run", metavar="RUN", type=Path, help="the run's directory")
+    command.add_argument("--name", required=True, help="what `load_run` will call it")
+    command.add_argument(
+        "--samples", default=10_000, type=_integer(100, 10**5), help="that are judged (default 10,000)"
+    )
+    command.add_argument("--log-only", action="store_true", help="leave the networks and pictures out")
+    command = commands.add_parser(
+        "references", help="judge what no GAN has made: real digits, blurs, centroids"
+    )
+    command.set_defaults(do=_references, command=command)
+    command.add_argument("--out", default=REFERENCES, type=Path, help="its file (default: the package's)")
+    command.add_argument(
+        "--samples", default=10_000, type=_integer(100, 25_000), help="that are judged (default 10,000)"
     )
     command = commands.add_parser("classifier", help="train the classifier that judges digits")
     command.set_defaults(do=_classifier, command=command)
@@ -60,6 +107,12 @@ def main(arguments: list[str] | None = None) -> int:
         return options.do(options)
     except argparse.ArgumentError as error:
         options.command.error(str(error))
+    except RuntimeError as error:  # what torch.distributed raises has no class of its own
+        if not torch.distributed.is_initialized():
+            raise
+        message = f"a process of the run cannot be reached any more ({error})"
+        print(f"{options.command.prog}: error: {message}", file=sys.stderr)
+        return 1
     except (FloatingPointError, OSError, ValueError) as error:
         print(f"{options.command.prog}: error: {error}", file=sys.stderr)
         return 1
@@ -69,79 +122,217 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     out, checkpoint = options.out, options.out / "checkpoint.safetensors"
-    if not options.resume:
-        _check_new(out)
-    digits = load_mnist().x_train[:TRAINED_ON]
-    run = Run(RECIPES[options.recipe], digits, options.seed)
-    try:
-        if options.resume:
-            run.load(checkpoint)
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            run.save(checkpoint)
-        _write_log(out, run)
-        _write_grid(out / "real.png", digits[:64] / 255)
-    except CheckpointError as error:
-        raise _misuse("--resume", str(error)) from None
-    except OSError as error:
-        raise _misuse("--out", str(error)) from None
+    fabric, digits = _launch(options), load_mnist()
+    run = _begin(options, digits, fabric)
     if run.epoch >= options.epochs:
         print(f"{out} has {run.epoch} epochs already; for more, ask for more by --epochs")
         return 0
-
-    passed = run.epoch * len(digits) + run.batch * run.recipe.batch_size
+    judge = Judge(digits, load_classifier(), on_test=False) if options.judge_every else None
+    passed = run.epoch * len(run.images) + run.batch * run.recipe.batch_size
     bar = tqdm(
-        total=options.epochs * len(digits), initial=passed, unit=" images", unit_scale=True, disable=None
+        total=options.epochs * len(run.images),
+        initial=passed,
+        unit=" images",
+        unit_scale=True,
+        disable=None if fabric.is_global_zero else True,
     )
     with _ctrl_c_asks() as asked_to_stop, bar:
         while run.epoch < options.epochs:
             for step in run.train_epoch():
-                bar.update(len(step.logits_real))
-                if asked_to_stop:
+                bar.update(len(step.logits_real) * fabric.world_size)
+                if fabric.all_reduce(torch.tensor(len(asked_to_stop), dtype=torch.float32)) > 0:
                     run.save(checkpoint)
                     bar.close()
                     print(f"stopped after batch {run.batch} of epoch {run.epoch + 1}; add --resume to go on")
                     return 130
-            # The checkpoint comes last: whatever else is on disk, a resumed run writes it again.
-            _write_grid(out / f"epoch-{run.epoch:04}.png", run.generate(run.fixed_z).numpy())
-            _write_log(out, run)
-            run.save(checkpoint)
-            bar.write(_summary(run.log[-1], options.epochs))
+            if fabric.is_global_zero:
+                trained = run.trained()
+                if judge and run.epoch % options.judge_every == 0:
+                    samples = trained.sample(10_000, generator=torch.Generator().manual_seed(run.seed))
+                    run.log[-1]["held_out"] = judge.row(samples)
+                # The checkpoint comes last: whatever else is on disk, a resumed run writes it again.
+                _write_grid(out / f"epoch-{run.epoch:04}.png", trained.generate(run.fixed_z.cpu()).numpy())
+                _write_log(out, run)
+                run.save(checkpoint)
+                bar.write(_summary(run.log[-1], options.epochs))
+            fabric.barrier()
     return 0
+
+
+def _begin(options: argparse.Namespace, digits: MNIST, fabric: Fabric) -> Run:
+    """The run, new or resumed, with what is written before its first epoch."""
+    out, checkpoint = options.out, options.out / "checkpoint.safetensors"
+    if not options.resume and fabric.is_global_zero:
+        _check_new(out)
+    images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
+    run = Run(RECIPES[options.recipe], images, options.seed, labels=labels, fabric=fabric)
+    try:
+        if options.resume:
+            run.load(checkpoint)
+        elif fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            run.save(checkpoint)
+        if fabric.is_global_zero:
+            if run.epoch == run.batch == 0:
+                _write_json(out / "run.json", _description(options))
+                _write_grid(out / "epoch-0000.png", run.trained().generate(run.fixed_z.cpu()).numpy())
+            _write_log(out, run)
+            _write_grid(out / "real.png", images[:64] / 255)
+    except CheckpointError as error:
+        raise _misuse("--resume", str(error)) from None
+    except OSError as error:
+        raise _misuse("--out", str(error)) from None
+    return run
+
+
+def _launch(options: argparse.Namespace) -> Fabric:
+    """The processes that share the run, this one among them; --devices more of this command if need be."""
+    gpus = torch.cuda.is_available()
+    shared = options.devices * options.num_nodes > 1 or "WORLD_SIZE" in os.environ
+    if shared and not gpus:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    fabric = Fabric(
+        accelerator="cuda" if gpus else "cpu",
+        # A process that dies is noticed at once by its peers; one that never began, after this time.
+        strategy=DDPStrategy(timeout=timedelta(minutes=5)) if shared else "auto",
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        precision=options.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def best_precision() -> str:
+    """bf16-mixed where products of bfloat16 are done in hardware, and so are faster."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def _description(options: argparse.Namespace) -> dict[str, Any]:
+    """How the run can be made again, and where it was made."""
+    words = f"--recipe {options.recipe} --seed {options.seed} --epochs {options.epochs}"
+    able = torch.cpu.get_capabilities()
+    machine = {
+        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else able["cpu_name"],
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": options.devices * options.num_nodes,
+        "precision": options.precision,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "gan-theory": version("gan-theory"),
+    }
+    return {"command": f"python -m gan_theory.mnist train {words} --out {options.out}", "machine": machine}
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    checkpoint, digits = options.run / "checkpoint.safetensors", load_mnist()
-    try:
-        run = Run.from_checkpoint(checkpoint, digits.x_train[:TRAINED_ON])
-    except CheckpointError as error:
-        raise _misuse("RUN", str(error)) from None
-    random = torch.Generator().manual_seed(run.seed)
-    z = torch.randn(options.samples, run.recipe.noise_dimensions, generator=random)
-    samples = run.generate(z)
+    digits = load_mnist()
+    trained, folder = _find_run(options.run, digits)
     judge = Judge(digits, load_classifier())
-    trained_on = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
-    shown = {"training": trained_on[: options.samples], "held out": judge.held_out, "samples": samples}
-    row = {
-        "recipe": run.recipe.name,
-        "seed": run.seed,
-        "epoch": run.epoch,
-        "samples": options.samples,
-        **judge.row(samples),
-        "mean_d": {name: run.discriminate(images).mean().item() for name, images in shown.items()},
-    }
-    out = options.run / "evaluation"
-    out.mkdir(exist_ok=True)
-    neighbours = trained_on[nearest(samples[:32], trained_on)]
+    row, z, samples = _judge(trained, judge, digits, options.samples)
+    out = options.out or folder / "evaluation"
+    out.mkdir(parents=True, exist_ok=True)
+    images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
+    neighbours = images[nearest(samples[:32], images)]
     pairs = torch.stack([samples[:32], neighbours], dim=1).flatten(end_dim=1)
     ways = torch.lerp(z[:8, None], z[8:16, None], torch.linspace(0, 1, 8)[:, None]).flatten(end_dim=1)
-    for name, images in (("samples", samples[:64]), ("nearest", pairs), ("between", run.generate(ways))):
-        _write_grid(out / f"{name}.png", images.numpy())
+    for name, shown in (("samples", samples[:64]), ("nearest", pairs), ("between", trained.generate(ways))):
+        _write_grid(out / f"{name}.png", shown.numpy())
     _write_classes(out / "classes.png", row["classes"], judge.shares)
-    write_atomically(out / "evaluation.json", (json.dumps(row, indent=1) + "\n").encode())
+    _write_json(out / "evaluation.json", row)
     for name, value in row.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     return 0
+
+
+def _judge(trained: Trained, judge: Judge, digits: MNIST, n: int) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """The row of a run, and the noise and samples that it was judged by."""
+    labels = None
+    if trained.recipe.conditional:  # each as often as any other
+        labels = torch.arange(n) % LABELS
+    z = trained.recipe.sample_noise(n, torch.Generator().manual_seed(trained.seed), labels)
+    samples = trained.generate(z)
+    row = {
+        "recipe": trained.recipe.name,
+        "seed": trained.seed,
+        "epoch": len(trained.log),
+        "samples": n,
+        **judge.row(samples),
+    }
+    mean_d = {"samples": trained.discriminate(samples, labels).mean().item()}
+    for name, part in (("training", slice(min(TRAINED_ON, 10_000))), ("held out", slice(TRAINED_ON, None))):
+        x, y = torch.from_numpy(digits.x_train[part]) / 255, torch.from_numpy(digits.y_train[part])
+        mean_d[name] = trained.discriminate(x, y if trained.recipe.conditional else None).mean().item()
+    row["mean_d"] = mean_d
+    if labels is not None:
+        found = judge.classifier.look(samples).logits.argmax(1)
+        row["agreement"] = (found == labels).double().mean().item()
+    return row, z, samples
+
+
+def _references(options: argparse.Namespace) -> int:
+    digits, n = load_mnist(), options.samples
+    images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
+    judge, real = Judge(digits, load_classifier()), images[:n]
+    sets = {
+        "real": lambda: real,
+        "real, others": lambda: images[n : 2 * n],
+        "blurred": lambda: blurred(real),
+        "averaged with 5 neighbours": lambda: averaged(real),
+        f"{n // 10:,} centroids": lambda: centroids(images, n // 10),
+        f"{n:,} centroids": lambda: centroids(images, n),
+    }
+    rows = {name: judge.row(make()) for name, make in tqdm(sets.items(), disable=None)}
+    _write_json(options.out, rows)
+    for name, row in rows.items():
+        print(f"{name}: {row['log_likelihood']:.1f} ± {row['standard_error']:.1f} nats, FID {row['fid']:.1f}")
+    return 0
+
+
+def _find_run(given: str, digits: MNIST) -> tuple[Trained, Path]:
+    """The run of a directory, or of that name in the package, and where its evaluation belongs."""
+    folder = Path(given)
+    if given in shipped():
+        return load_run(given), Path("runs") / given
+    try:
+        images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
+        return Run.from_checkpoint(folder / "checkpoint.safetensors", images, labels).trained(), folder
+    except CheckpointError as error:
+        raise _misuse("RUN", f"{error}; nor is it the name of a shipped run") from None
+
+
+def _ship(options: argparse.Namespace) -> int:
+    digits, folder = load_mnist(), options.run
+    try:
+        images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
+        run = Run.from_checkpoint(folder / "checkpoint.safetensors", images, labels)
+        description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _misuse("RUN", str(error)) from None
+    trained, networks = run.trained(), not options.log_only
+    trained.report = {**description, "seconds": run.log[-1]["seconds"]}
+    if networks:
+        trained.pictures = _pictures(folder, run.epoch)
+    trained.save(RUNS / options.name, networks=networks)
+    # The row is that of the networks as they are shipped, in half precision.
+    judged = load_run(options.name) if networks else trained
+    trained.report["row"], *_ = _judge(judged, Judge(digits, load_classifier()), digits, options.samples)
+    trained.save(RUNS / options.name, networks=networks)
+    print(f"{RUNS / options.name} holds it now: load_run({options.name!r})")
+    return 0
+
+
+def _pictures(folder: Path, epochs: int) -> dict[str, Tensor]:
+    """The fixed noise seen by G, from the grids: at the beginning, and then ever less often."""
+    chosen = sorted({0, *(min(epochs, round(1.5**i)) for i in range(40) if 1.5**i < 1.5 * epochs)})
+    grids = np.stack([imread(folder / f"epoch-{epoch:04}.png")[::2, ::2, 0] for epoch in chosen])
+    tiles = grids.reshape(-1, 8, 30, 8, 30).swapaxes(2, 3)[..., 1:29, 1:29].reshape(-1, 64, 28, 28)
+    images = torch.from_numpy(np.round(255 * (1 - tiles)).astype(np.uint8))
+    return {"epoch": torch.tensor(chosen), "images": images}
 
 
 def _classifier(options: argparse.Namespace) -> int:
@@ -196,6 +387,10 @@ def _write_log(out: Path, run: Run) -> None:
     write_atomically(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in run.log).encode())
 
 
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
 def _write_grid(path: Path, images: np.ndarray) -> None:
     """Writes 64 images as one, 8 by 8, dark ink on light paper, each pixel drawn 2 by 2."""
     tiles = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(8, 8, 30, 30)
@@ -219,11 +414,18 @@ def _write_classes(path: Path, classes: list[int], shares: Tensor) -> None:
 
 
 def _summary(line: dict[str, Any], epochs: int) -> str:
+    judged = line.get("held_out")
+    verdict = (
+        f"; held out {judged['log_likelihood']:.1f} nats, FID {judged['fid']:.1f},"
+        f" class KL {judged['class_divergence']:.4f}"
+        if judged
+        else ""
+    )
     return (
         f"epoch {line['epoch']}/{epochs}: "
         f"loss of D {line['discriminator_loss']:.3f}, of G {line['generator_loss']:.3f}; "
         f"mean D {line['mean_d_real']:.2f} on real, {line['mean_d_fake']:.2f} on fake; "
-        f"{line['images_per_second']} images/s"
+        f"{line['images_per_second']} images/s{verdict}"
     )
 
 

@@ -1,16 +1,29 @@
 """How good digits are: Parzen windows as in the paper's Table 1, MNIST-FID, and what a classifier sees."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist.classifier import Classifier
 from gan_theory.mnist.data import MNIST, TRAINED_ON
 
-__all__ = ["Judge", "Parzen", "class_divergence", "frechet_distance", "nearest", "parzen", "sharpness"]
+__all__ = [
+    "Judge",
+    "Parzen",
+    "averaged",
+    "blurred",
+    "centroids",
+    "class_divergence",
+    "frechet_distance",
+    "nearest",
+    "parzen",
+    "sharpness",
+]
 
 
 class Parzen(NamedTuple):
@@ -137,28 +150,60 @@ def nearest(images: Tensor, data: Tensor) -> Tensor:
     return torch.cdist(images.flatten(1), data.flatten(1)).argmin(1)
 
 
+def blurred(images: Tensor) -> Tensor:
+    r"""Each pixel the mean of the 3 by 3 around it, with paper beyond the edge: (n, h, w) → (n, h, w)."""
+    return avg_pool2d(images, 3, stride=1, padding=1)
+
+
+def averaged(images: Tensor, neighbours: int = 5) -> Tensor:
+    r"""Each image the mean of itself and its nearest others: (n, h, w) → (n, h, w).
+
+    Args:
+        images: (n, h, w), n > neighbours.
+        neighbours: How many others.
+    """
+    flat = images.flatten(1)
+    near = [torch.cdist(p, flat).topk(1 + neighbours, largest=False).indices for p in flat.split(1000)]
+    return images[torch.cat(near)].mean(1)
+
+
+def centroids(images: Tensor, count: int, *, seed: int = 0) -> Tensor:
+    r"""The centroids of k-means after ten rounds from randomly chosen images: (n, h, w) → (count, h, w).
+
+    Source:
+        Lloyd 1982; by scikit-learn, which is not among the package's own requirements.
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (only this needs it)
+
+    k_means = KMeans(count, init="random", n_init=1, max_iter=10, random_state=seed)
+    with warnings.catch_warnings(action="ignore"):  # ten rounds are not all that it could use
+        k_means.fit(images.flatten(1).numpy())
+    return torch.from_numpy(k_means.cluster_centers_).float().unflatten(1, images.shape[1:])
+
+
 class Judge:
-    r"""What samples are held against: held-out and test digits, and the features of the test digits.
+    r"""What samples are held against: held-out and test digits, and the features of those that judge.
 
     Args:
         digits: The digits of MNIST; its training digits from number 50,000 on are held out.
         classifier: By whose eyes classes and features are seen.
-        held_out: How many of the held-out digits σ is chosen on; the authors took 1,000.
+        on_test: Whether the test digits judge. Otherwise the held-out digits do, so that choices can be made:
+            the likelihood is then that of the 2,000 after those on which σ is chosen.
+
+    Attributes:
+        held_out: The digits on which σ is chosen, the first 1,000 held out, as the authors have it.
 
     Raises:
-        ValueError: If there are fewer held-out digits than that.
+        ValueError: If the training digits are too few for any to be held out.
     """
 
-    def __init__(self, digits: MNIST, classifier: Classifier, held_out: int = 1000) -> None:
-        there = len(digits.x_train) - TRAINED_ON
-        if not 1 <= held_out <= there:
-            raise ValueError(f"held_out must be an integer from 1 to {there}, not {held_out}")
-        self.classifier = classifier
-        self.held_out, self.test = (
-            torch.from_numpy(images) / 255
-            for images in (digits.x_train[TRAINED_ON : TRAINED_ON + held_out], digits.x_test)
-        )
-        self.features = classifier.look(self.test).features
+    def __init__(self, digits: MNIST, classifier: Classifier, *, on_test: bool = True) -> None:
+        held_out = torch.from_numpy(digits.x_train[TRAINED_ON:]) / 255
+        if len(held_out) < 1002:
+            raise ValueError(f"digits must have 1,002 or more held out, not {len(held_out)}")
+        self.classifier, self.held_out = classifier, held_out[:1000]
+        self.judging = torch.from_numpy(digits.x_test) / 255 if on_test else held_out[1000:3000]
+        self.features = classifier.look(self.judging if on_test else held_out).features
         self.shares = torch.bincount(torch.from_numpy(digits.y_train).long()).double() / len(digits.y_train)
 
     def row(self, samples: Tensor) -> dict[str, float | list[int]]:
@@ -169,8 +214,8 @@ class Judge:
 
         Returns:
             `log_likelihood`, `standard_error` (nats) and `sigma`, from `parzen`; `fid`, the Fréchet distance
-            of their features from those of the test digits; `classes`, how many of each; `class_divergence`
-            (nats) from the shares of the training digits; and `sharpness`.
+            of their features from those of the digits that judge; `classes`, how many of each;
+            `class_divergence` (nats) from the shares of the training digits; and `sharpness`.
 
         Raises:
             ValueError: As `parzen`.
@@ -178,7 +223,7 @@ class Judge:
         seen = self.classifier.look(samples)
         classes = seen.logits.argmax(1)
         return {
-            **parzen(samples, self.held_out, self.test)._asdict(),
+            **parzen(samples, self.held_out, self.judging)._asdict(),
             "fid": frechet_distance(seen.features, self.features),
             "classes": torch.bincount(classes, minlength=len(self.shares)).tolist(),
             "class_divergence": class_divergence(classes, self.shares),

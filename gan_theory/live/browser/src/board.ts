@@ -1,11 +1,13 @@
 // What every component shows: its panels, its numbers, and a line that says what is going on.
 
 import { element, followTheme, format, typeset } from "./dom.ts";
+import { Pictures } from "./pictures.ts";
 import { Plot } from "./plot.ts";
 import { type Arrays, decode, type Spec } from "./spec.ts";
 
 export class Board {
-  readonly plots: Plot[];
+  readonly plots: Plot[] = [];
+  readonly #pictures: Pictures[] = [];
   readonly #readouts: [string, HTMLOutputElement][];
   readonly #status = element("p", { className: "live-status", role: "status" });
 
@@ -17,17 +19,19 @@ export class Board {
       element("span", {}, ...typeset(label), " = ", this.#readouts[i]?.[1] ?? "", unit && ` ${unit}`),
     );
     host.append(figure, element("div", { className: "live-numbers" }, ...numbers), ...controls, this.#status);
-    this.plots = spec.panels.map((panel) => new Plot(figure, panel));
+    for (const panel of spec.panels)
+      if (panel.marks[0]?.kind === "Images") this.#pictures.push(new Pictures(figure, panel));
+      else this.plots.push(new Plot(figure, panel));
     figure.querySelector("canvas")?.setAttribute("role", "img");
     figure.querySelector("canvas")?.setAttribute("aria-label", spec.alt);
     followTheme(host, () => {
-      for (const plot of this.plots) plot.redraw();
+      for (const each of [...this.plots, ...this.#pictures]) each.redraw();
     });
     this.draw(decode(spec.start));
   }
 
   draw(outputs: Arrays): void {
-    for (const plot of this.plots) plot.draw(outputs);
+    for (const each of [...this.plots, ...this.#pictures]) each.draw(outputs);
     for (const [name, readout] of this.#readouts) readout.value = format(outputs[name]?.[0] ?? Number.NaN);
   }
 

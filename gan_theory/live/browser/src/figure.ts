@@ -2,7 +2,8 @@
 
 import { Board } from "./board.ts";
 import { button, element, range } from "./dom.ts";
-import type { Compute, Spec, Values } from "./spec.ts";
+import { pad } from "./pad.ts";
+import type { Arrays, Compute, Spec, Values } from "./spec.ts";
 
 /** Builds the figure in `host`; what it returns draws it anew, for when a value or the function has changed. */
 export function figure(host: HTMLElement, spec: Spec, compute: Compute, values: Values): () => Promise<void> {
@@ -14,7 +15,9 @@ export function figure(host: HTMLElement, spec: Spec, compute: Compute, values: 
     const text = (value: number) => `${Number(value.toPrecision(4))} ${slider.unit}`.trim().replace("-", "−");
     return { name, start: slider.start, ...range(slider, text, (value) => put(name, value)) };
   });
+  const drawing = spec.pad && pad(host, spec.pad, () => update());
   const reset = button("Reset", () => {
+    drawing?.reset();
     for (const { name, start } of sliders) put(name, start);
   });
   const lines = sliders.map(({ line }) => line);
@@ -30,9 +33,9 @@ export function figure(host: HTMLElement, spec: Spec, compute: Compute, values: 
     while (waiting) {
       waiting = false;
       try {
-        const inputs = Object.fromEntries(
-          sliders.map(({ name }) => [name, Float32Array.of(values.get(name))]),
-        );
+        const moved = sliders.map(({ name }) => [name, Float32Array.of(values.get(name))] as const);
+        const inputs: Arrays = Object.fromEntries(moved);
+        if (spec.pad && drawing) inputs[spec.pad.argument] = drawing.ink();
         const outputs = await board.during(compute("draw", inputs));
         board.draw(outputs);
         board.say("");

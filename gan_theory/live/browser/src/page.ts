@@ -16,20 +16,30 @@ function inTurn<T>(doing: () => Promise<T>): Promise<T> {
   return done;
 }
 
+function script(src: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const added = Object.assign(document.createElement("script"), { src, onload: resolve });
+    added.onerror = () => reject(new Error("its runtime could not be loaded"));
+    document.head.append(added);
+  });
+}
+
 /** The runtime, loaded once a page. */
 function load(): Promise<Runtime> {
-  runtime ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = address;
-    script.onload = () =>
-      resolve((globalThis as unknown as { liveRuntime: { start(): Promise<Runtime> } }).liveRuntime.start());
-    script.onerror = () => reject(new Error("its runtime could not be loaded"));
-    document.head.append(script);
-  });
+  runtime ??= script(address).then(() =>
+    (globalThis as unknown as { liveRuntime: { start(): Promise<Runtime> } }).liveRuntime.start(),
+  );
   runtime.catch(() => {
     runtime = undefined; // the next touch tries again
   });
   return runtime;
+}
+
+/** A model, or the one in a script beside the page, which a large one is: a page opened as a file may not fetch. */
+async function model(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  if (!text.endsWith(".js")) return bytes(text);
+  await script(new URL(text, address).href);
+  return bytes((globalThis as unknown as { liveModels: Record<string, string> }).liveModels[text] ?? "");
 }
 
 /** Calls the exported models; each becomes a session when it is first needed. */
@@ -37,7 +47,8 @@ function computeHere(spec: Spec, models: Record<string, string>): Compute {
   const sessions: Record<string, Promise<ort.InferenceSession>> = {};
   const compute: Compute = async (task, inputs) => {
     const { InferenceSession, Tensor } = await load();
-    sessions[task] ??= InferenceSession.create(bytes(models[task] ?? ""));
+    sessions[task] ??= model(models[task] ?? "").then((found) => InferenceSession.create(found));
+    sessions[task].catch(() => delete sessions[task]); // the next touch tries again
     const session = await sessions[task];
     const feeds = Object.entries(spec.tasks[task] ?? {}).map(([name, shape]) => [
       `in.${name}`,

@@ -12,7 +12,10 @@ export interface Values {
 }
 
 export interface Mark extends Record<"x" | "y" | "z", string> {
-  kind: "Line" | "Area" | "Point" | "Arrows";
+  kind: "Line" | "Area" | "Point" | "Arrows" | "Images";
+  images?: string;
+  columns?: number;
+  size?: number;
   label?: string;
   style?: "p_data" | "p_g" | "D" | "D_learnt";
 }
@@ -35,6 +38,7 @@ export interface Spec {
   sliders: Record<string, Slider>;
   panels: Panel[];
   numbers: { output: string; label: string; unit: string }[];
+  pad?: { argument: string; label: string; start: string } | null; // what the reader draws
   targets?: Record<string, string>; // of a training, densities to learn, in base64
   seed?: number;
 }

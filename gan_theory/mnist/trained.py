@@ -1,0 +1,155 @@
+"""What a run has come to: two players that can be asked, and the runs that come with the package."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
+from gan_theory.mnist.data import to_images
+from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
+
+__all__ = ["REFERENCES", "RUNS", "Trained", "load_run", "shipped"]
+
+RUNS = Path(__file__).with_name("runs")
+REFERENCES = RUNS / "references.json"
+PLAYERS = "generator", "discriminator"
+
+
+class Trained:
+    r"""A generator and a discriminator after training, in use: nothing about them changes any more.
+
+    Args:
+        recipe: What they were made by.
+        seed: Of their run.
+        generator: G, or None if the run is shipped with its log alone.
+        discriminator: D, likewise.
+        log: A dict an epoch, as of `Run`.
+
+    Attributes:
+        report: What is written beside a shipped run: the `command` that remakes it, the `machine` on which it
+            took so many `seconds`, and the `row` of its evaluation; {} before that.
+        pictures: The fixed noise of the run seen by G after some epochs, `epoch` (k,) and `images`
+            (k, 64, 28, 28), uint8; {} before that, and for runs shipped without.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        generator: nn.Module | None,
+        discriminator: nn.Module | None,
+        log: list[dict[str, Any]],
+    ) -> None:
+        self.recipe, self.seed, self.log = recipe, seed, log
+        self.generator, self.discriminator = (
+            network.eval().requires_grad_(requires_grad=False) if network else None
+            for network in (generator, discriminator)
+        )
+        self.report: dict[str, Any] = {}
+        self.pictures: dict[str, Tensor] = {}
+
+    def sample(
+        self, n: int, *, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""Samples of p_g.
+
+        Args:
+            n: How many.
+            labels: (n,), the digits asked for, of a conditional recipe; by default any, each as likely.
+            generator: Where the noise is drawn from; PyTorch's global generator if None.
+
+        Returns:
+            (n, 28, 28), in [0, 1], 1 for ink.
+
+        Raises:
+            ValueError: As `Recipe.sample_noise`.
+        """
+        if self.recipe.conditional and labels is None:
+            labels = torch.randint(LABELS, (n,), generator=generator)
+        return self.generate(self.recipe.sample_noise(n, generator, labels))
+
+    def generate(self, z: Tensor) -> Tensor:
+        """G of noise as images: (n, noise_dimensions), and the label's columns if any → (n, 28, 28)."""
+        return torch.cat([to_images(self.generator(part)[:, :784]) for part in z.split(1000)])
+
+    def discriminate(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """D of images: (n, 28, 28) in [0, 1] → (n,) in [0, 1], the probability that each is real.
+
+        A conditional recipe's D says whether image and label (n,) are a real pair.
+        """
+        x = images.flatten(1) * 2 - 1
+        if self.recipe.conditional:
+            x = torch.cat([x, self.recipe.columns(len(x), labels)], dim=1)
+        return torch.cat([self.discriminator(part).squeeze(1) for part in x.split(1000)]).sigmoid()
+
+    def save(self, folder: Path, *, networks: bool) -> None:
+        """Writes the run to a folder, from which `load_run` reads it: weights in half precision."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for player in PLAYERS if networks else ():
+            tensors = getattr(self, player).state_dict().items()
+            halves = {name: t.half().contiguous() for name, t in tensors if t.is_floating_point()}
+            write_checkpoint(folder / f"{player}.safetensors", halves, {"recipe": self.recipe.name})
+        if self.pictures:
+            write_checkpoint(folder / "pictures.safetensors", self.pictures, {"recipe": self.recipe.name})
+        write_atomically(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log).encode())
+        report = {"recipe": self.recipe.name, "seed": self.seed, **self.report}
+        write_atomically(folder / "run.json", (json.dumps(report, indent=1) + "\n").encode())
+
+
+def shipped() -> list[str]:
+    """The names of the runs that come with the package."""
+    return sorted(file.parent.name for file in RUNS.glob("*/run.json"))
+
+
+def load_run(name: str) -> Trained:
+    r"""A run that comes with the package, trained to its end.
+
+    Args:
+        name: One of the folders of `gan_theory/mnist/runs`: `book`, `cgan`, `dcgan` and `seed` have both
+            networks; `book-1`, `book-2` and `paper` have their log and report alone.
+
+    Returns:
+        The run; its `report` has the command that remakes it.
+
+    Raises:
+        ValueError: If there is no such run.
+        CheckpointError: If its files are damaged.
+
+    >>> load_run("book").sample(3).shape
+    torch.Size([3, 28, 28])
+    """
+    if name not in shipped():
+        raise ValueError(f"name must be one of {', '.join(shipped())}, not {name!r}")
+    folder = RUNS / name
+    try:
+        report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        log = [json.loads(line) for line in lines]
+        recipe, seed = RECIPES[report.pop("recipe")], report.pop("seed")
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} does not hold a whole run ({error!r})") from error
+    networks = [
+        _load(getattr(recipe, player)(generator=torch.Generator()), folder / f"{player}.safetensors")
+        if (folder / f"{player}.safetensors").is_file()
+        else None
+        for player in PLAYERS
+    ]
+    run = Trained(recipe, seed, *networks, log)
+    run.report = report
+    if (folder / "pictures.safetensors").is_file():
+        run.pictures, _ = read_checkpoint(folder / "pictures.safetensors")
+    return run
+
+
+def _load(network: nn.Module, path: Path) -> nn.Module:
+    """The network with the weights of a file; in evaluation it needs those with a point only."""
+    tensors, _ = read_checkpoint(path)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise CheckpointError(f"{path} does not fit: {name} is missing or of another shape")
+            tensor.copy_(tensors[name])
+    return network

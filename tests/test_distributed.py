@@ -1,0 +1,114 @@
+"""A run shared by several processes: the same weights, and an end with an error when one of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+
+from gan_theory.mnist import RECIPES, Run, load_mnist
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo is for Unix")
+DIGITS, STEPS = 12_800, 100
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+import gan_theory.mnist.__main__ as command
+from gan_theory.mnist import Run, load_mnist
+
+train_epoch, digits = Run.train_epoch, load_mnist()
+
+def slowly(run):
+    (Path(__file__).parent / f"process-{run.fabric.global_rank}").write_text(str(os.getpid()))
+    for step in train_epoch(run):
+        time.sleep(0.02)
+        yield step
+
+Run.train_epoch = slowly
+command.load_mnist = lambda: digits._replace(x_train=digits.x_train[:300], y_train=digits.y_train[:300])
+if __name__ == "__main__":
+    sys.exit(command.main(sys.argv[1:]))
+"""
+
+
+def weights(fabric=None):
+    """The parameters after a hundred steps of `seed`, and of `book` in float64."""
+    found, digits = {}, load_mnist()
+    for name, dtype in (("seed", torch.float32), ("book", torch.float64)):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            run = Run(RECIPES[name], digits.x_train[:DIGITS], fabric=fabric)
+            for _, _step in zip(range(STEPS), run.train_epoch(), strict=False):
+                pass
+        finally:
+            torch.set_default_dtype(before)
+        for player in ("generator", "discriminator"):
+            state = getattr(run, player).state_dict()
+            found |= {f"{name}.{player}.{key}": tensor for key, tensor in state.items()}
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_give_the_weights_of_one(tmp_path):
+    """In float32 where rounding stays small; in `book` the kinks of ReLUs magnify it: there in float64."""
+    command = [sys.executable, __file__, str(tmp_path / "two.safetensors")]
+    subprocess.run(command, check=True, capture_output=True, timeout=250)
+    one, two = weights(), load_file(tmp_path / "two.safetensors")
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        atol = 1e-5 if name.startswith("seed") else 1e-9
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("killed", [0, 1])
+def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, killed):
+    script, out = tmp_path / "command.py", tmp_path / "run"
+    script.write_text(SCRIPT)
+
+    def command(out, *more):
+        options = ["--recipe", "seed", "--judge-every", "0", "--out", str(out), *more]
+        return [sys.executable, str(script), "train", *options]
+
+    with subprocess.Popen(
+        command(out, "--epochs", "500", "--devices", "2"), stderr=subprocess.PIPE
+    ) as process:
+        while not (out / "epoch-0002.png").exists():
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.05)
+        pids = [int((tmp_path / f"process-{rank}").read_text()) for rank in (0, 1)]
+        os.kill(pids[killed], signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)  # which the last process that holds the pipe closes
+    assert process.returncode == (1 if killed else -signal.SIGKILL)
+    assert b"error: a process of the run cannot be reached any more" in errors
+    epochs = len((out / "log.jsonl").read_text().splitlines()) + 1
+    for folder, more in ((out, ["--resume"]), (tmp_path / "undisturbed", [])):
+        subprocess.run(command(folder, "--epochs", str(epochs), *more), check=True, timeout=120)
+    found, expected = (
+        load_file(folder / "checkpoint.safetensors") for folder in (out, tmp_path / "undisturbed")
+    )
+    for name in expected:
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [3, 5])
+def test_processes_that_do_not_divide_a_minibatch_are_refused(processes, monkeypatch):
+    monkeypatch.setattr(Fabric, "world_size", processes)
+    with pytest.raises(ValueError, match=f"devices must divide each minibatch: {processes} do not"):
+        Run(RECIPES["seed"], load_mnist().x_train[:1280])
+
+
+if __name__ == "__main__":
+    fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2)
+    fabric.launch()
+    found = weights(fabric)
+    if fabric.is_global_zero:
+        save_file(found, sys.argv[1])
