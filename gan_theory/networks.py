@@ -321,7 +321,9 @@ class Dropout(nn.Module):
         """A tensor of the shape of x."""
         if not self.training:
             return x
-        return x * torch.empty_like(x).bernoulli_(self.keep, generator=self.random) / self.keep
+        where = self.random.device if self.random else x.device
+        kept = torch.empty_like(x, device=where).bernoulli_(self.keep, generator=self.random)
+        return x * kept.to(x.device) / self.keep
 
 
 def paper_generator(*, generator: torch.Generator | None = None) -> nn.Sequential:

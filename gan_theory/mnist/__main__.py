@@ -317,10 +317,9 @@ def _ship(options: argparse.Namespace) -> int:
     trained.report = {**description, "seconds": run.log[-1]["seconds"]}
     if networks:
         trained.pictures = _pictures(folder, run.epoch)
-    trained.save(RUNS / options.name, networks=networks)
-    # The row is that of the networks as they are shipped, in half precision.
-    judged = load_run(options.name) if networks else trained
-    trained.report["row"], *_ = _judge(judged, Judge(digits, load_classifier()), digits, options.samples)
+        for network in (trained.generator, trained.discriminator):
+            network.half().float()  # they are judged as they are shipped, in half precision
+    trained.report["row"], *_ = _judge(trained, Judge(digits, load_classifier()), digits, options.samples)
     trained.save(RUNS / options.name, networks=networks)
     print(f"{RUNS / options.name} holds it now: load_run({options.name!r})")
     return 0

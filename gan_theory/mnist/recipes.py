@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +137,13 @@ def _paper_schedule(optimizer: Optimizer, iteration: int, epoch: int) -> None:
 
 _slow = partial(adam, learning_rate=3e-4, betas=(0.9, 0.999))
 _fast = partial(adam, learning_rate=1e-3, betas=(0.0, 0.99))
+_ours: dict[str, Any] = {
+    "generator_optimizer": _fast,
+    "discriminator_optimizer": _fast,
+    "prior": normal,
+    "gradient_penalty": 0.2,
+    "penalty_every": 16,
+}
 
 RECIPES = {
     recipe.name: recipe
@@ -164,36 +172,24 @@ RECIPES = {
             name="book",
             generator=book_generator,
             discriminator=book_discriminator,
-            generator_optimizer=_fast,
-            discriminator_optimizer=_fast,
-            prior=normal,
-            gradient_penalty=0.2,
-            penalty_every=16,
             average=0.9995,
+            **_ours,
         ),
         Recipe(
             name="cgan",
             generator=cgan_generator,
             discriminator=cgan_discriminator,
-            generator_optimizer=_fast,
-            discriminator_optimizer=_fast,
-            prior=normal,
             conditional=True,
-            gradient_penalty=0.2,
-            penalty_every=16,
             average=0.9995,
+            **_ours,
         ),
         Recipe(
             name="dcgan",
             generator=dcgan_generator,
             discriminator=dcgan_discriminator,
-            generator_optimizer=_fast,
-            discriminator_optimizer=_fast,
-            prior=normal,
             batch_size=64,
-            gradient_penalty=0.2,
-            penalty_every=16,
             average=0.999,
+            **_ours,
         ),
     ]
 }
