@@ -10,7 +10,7 @@ from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions.transforms import Transform
 
 _NEWTON_STEPS = 50
-_CHUNK = 2**22  # squared distances held at a time
+_CHUNK = 2**21  # squared distances held at a time
 
 
 def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
@@ -236,7 +236,11 @@ class ParzenWindow:
                 squared = torch.addmm(lengths, part, self._samples.T, alpha=-2).clamp_(min=0)
             else:
                 squared = torch.cdist(part, self._samples, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-            parts.append(torch.stack([(squared / (-2 * s**2)).logsumexp(1) for s in sigmas]))
+            nearest = squared.amin(1, keepdim=True)  # once for all kernels: no sum of exponentials is then 0
+            squared -= nearest.where(nearest.isfinite(), 0.0)
+            # An exponential below 1e-304 adds nothing to the 1 of the nearest, but denormal numbers are slow.
+            sums = [(squared / (-2 * s**2)).clamp_(min=-700).exp_().sum(1) for s in sigmas]
+            parts.append(torch.stack(sums).log() - nearest.T / (2 * flat.new_tensor(sigmas)[:, None] ** 2))
         log_norms = [math.log(n) + d * (math.log(s) + math.log(2 * math.pi) / 2) for s in sigmas]
         return torch.cat([*parts, flat.new_empty(len(sigmas), 0)], 1) - flat.new_tensor(log_norms)[:, None]
 

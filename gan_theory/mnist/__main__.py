@@ -128,9 +128,9 @@ def _train(options: argparse.Namespace) -> int:
         print(f"{out} has {run.epoch} epochs already; for more, ask for more by --epochs")
         return 0
     judge = Judge(digits, load_classifier(), on_test=False) if options.judge_every else None
-    passed = run.epoch * len(run.images) + run.batch * run.recipe.batch_size
+    passed = run.epoch * TRAINED_ON + run.batch * run.recipe.batch_size
     bar = tqdm(
-        total=options.epochs * len(run.images),
+        total=options.epochs * TRAINED_ON,
         initial=passed,
         unit=" images",
         unit_scale=True,

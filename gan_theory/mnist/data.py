@@ -68,7 +68,7 @@ def to_pixels(images: np.ndarray | Tensor) -> Tensor:
     >>> to_pixels(np.full((1, 28, 28), 255, dtype=np.uint8))[0, :3]
     tensor([1., 1., 1.])
     """
-    return torch.as_tensor(images).flatten(start_dim=1) / 127.5 - 1
+    return (torch.as_tensor(images).flatten(start_dim=1) / 127.5).sub_(1)
 
 
 def to_images(pixels: Tensor) -> Tensor:

@@ -110,10 +110,11 @@ class Run:
             raise ValueError(
                 f"devices must divide each minibatch: {processes} do not divide one of {uneven[0]} images"
             )
-        self.images = torch.from_numpy(images).to(self.fabric.device)
+        self._data = to_pixels(images).to(self.fabric.device)
         if recipe.conditional:
             labels = torch.from_numpy(labels) if labels is not None else None
-            self._columns = recipe.columns(len(images), labels).to(self.fabric.device)
+            columns = recipe.columns(len(images), labels).to(self.fabric.device)
+            self._data = torch.cat([self._data, columns], dim=1)
             self._shares = torch.bincount(labels.long(), minlength=LABELS).double()
         random = _random(seed, 0)
         self.generator = recipe.generator(generator=random).to(self.fabric.device)
@@ -143,13 +144,13 @@ class Run:
         Raises:
             FloatingPointError: If a loss is not finite, or at the end of the epoch a parameter.
         """
-        order = torch.randperm(len(self.images), generator=_random(self.seed, self.epoch + 1))
-        batches = order.split(self.recipe.batch_size)
+        order = torch.randperm(len(self._data), generator=_random(self.seed, self.epoch + 1))
+        batches = order.to(self.fabric.device).split(self.recipe.batch_size)
         self._set_rates(len(batches))
         steps = train(
             self._player(self.generator),
             self._player(self.discriminator),
-            (self._data(self._part(index)) for index in batches[self.batch :]),
+            (self._data.index_select(0, index) for index in map(self._part, batches[self.batch :])),
             lambda n: self._part(self._sample_noise(n * self.fabric.world_size, self.noise)),
             generator_optimizer=self.generator_optimizer,
             discriminator_optimizer=self.discriminator_optimizer,
@@ -177,12 +178,12 @@ class Run:
 
     def _end_epoch(self) -> None:
         self._check_finite()
-        means = (self._sums / len(self.images)).tolist()
+        means = (self._sums / len(self._data)).tolist()
         self.epoch, self.batch = self.epoch + 1, 0
         before = self.log[-1]["seconds"] if self.log else 0.0
         line = {"epoch": self.epoch, **dict(zip(MEANS, means, strict=True))}
         line["seconds"] = round(before + self._seconds, 1)
-        self.log.append({**line, "images_per_second": round(len(self.images) / self._seconds)})
+        self.log.append({**line, "images_per_second": round(len(self._data) / self._seconds)})
         self._sums.zero_()
         self._seconds = 0.0
 
@@ -212,11 +213,6 @@ class Run:
         if self.recipe.conditional:  # as often as in the data: D could tell pairs by the label alone
             labels = self._shares.multinomial(n, replacement=True, generator=random)
         return self.recipe.sample_noise(n, random, labels).to(self.fabric.device)
-
-    def _data(self, index: Tensor) -> Tensor:
-        """What D is shown of these images; as bytes they take a quarter of the memory until then."""
-        pixels = to_pixels(self.images[index])
-        return torch.cat([pixels, self._columns[index]], dim=1) if self.recipe.conditional else pixels
 
     def _part(self, whole: Tensor) -> Tensor:
         """What of a minibatch is this process's."""
@@ -302,7 +298,7 @@ class Run:
                 )
 
     def _identity(self) -> dict[str, Any]:
-        return {"recipe": self.recipe.name, "seed": self.seed, "images": len(self.images)}
+        return {"recipe": self.recipe.name, "seed": self.seed, "images": len(self._data)}
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the run's state by name: not copies, but for that of the noise's generator."""

@@ -109,7 +109,7 @@ def load_run(name: str) -> Trained:
 
     Args:
         name: One of the folders of `gan_theory/mnist/runs`: `book`, `cgan`, `dcgan` and `seed` have both
-            networks; `book-1` and `book-2` have their log and report alone.
+            networks; `book-1`, `book-2` and `paper` have their log and report alone.
 
     Returns:
         The run; its `report` has the command that remakes it.
