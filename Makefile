@@ -8,6 +8,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS := 1
 
 HTML := book/_build/html
+CACHE := book/_build/.jupyter_cache
 BROWSER := gan_theory/live/browser
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -45,15 +46,20 @@ gan_theory/live/static/live-page.js: $(BROWSER)/node_modules/installed $(BROWSER
 	$(call heading,Bundling the browser half of the live figures)
 	cd $(BROWSER) && npm run --silent build
 
-# The outputs of a notebook are kept as long as its code and everything listed here stay as they are. The
+# The outputs of a notebook are kept as long as its code and everything listed here stay as they are. They are
+# made on all processors at once; a notebook that fails is run again by jupyter-book, which says where. The
 # pages themselves are made anew each time: it takes seconds, and no deleted page lingers.
 book: .venv/package book/_assets/node_modules/installed
 	$(call heading,Building the book)
 	@mkdir -p book/_build
 	@find gan_theory requirements.txt .venv/pyvenv.cfg -name browser -prune -o -name static -prune -o -type f ! -name '*.pyc' -exec cksum {} + | sort > book/_build/new
-	@cmp -s book/_build/new book/_build/executed_with || rm -rf book/_build/.jupyter_cache
+	@cmp -s book/_build/new book/_build/executed_with || rm -rf $(CACHE)
 	@mv book/_build/new book/_build/executed_with
 	@rm -rf $(HTML) book/_build/.doctrees book/_build/jupyter_execute
+	@mkdir -p $(CACHE)
+	@jcache notebook --cache-path $(CACHE) clear --force >book/_build/executed
+	@jcache notebook --cache-path $(CACHE) add book/*.ipynb >>book/_build/executed
+	GAN_THEORY_LIVE=page jcache project --cache-path $(CACHE) execute --executor local-parallel --timeout 300 >>book/_build/executed 2>&1
 	jupyter-book build book -W -n --keep-going -q
 
 test: .venv/package

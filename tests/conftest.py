@@ -1,13 +1,14 @@
 """How the tests share processes, and what those of the live figures share: of Python and of the page."""
 
+import ast
 import itertools
 import random
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -55,14 +56,40 @@ def settings(sliders):
     return chosen
 
 
+def names_in(code):
+    """The names that a cell makes, and all that it mentions."""
+    made, mentioned = set(), set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name():
+                mentioned.add(node.id)
+                made |= {node.id} if isinstance(node.ctx, ast.Store) else set()
+            case ast.Import() | ast.ImportFrom():
+                made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            case ast.FunctionDef() | ast.ClassDef():
+                made.add(node.name)
+    return made, mentioned
+
+
+def needed(cells):
+    """Those cells that the live figures among them stand on, by the names that are made and mentioned."""
+    names = [names_in(cell.source) for cell in cells]
+    makes_figure = [i for i, cell in enumerate(cells) if "LiveFigure(" in cell.source]
+    chosen = {0, *makes_figure}  # the first says what all of them compute in
+    while True:
+        wanted = set().union(*(names[i][1] for i in chosen))
+        more = {i for i in range(max(makes_figure)) if names[i][0] & wanted} - chosen
+        if not more:
+            return [cells[i] for i in sorted(chosen)]
+        chosen |= more
+
+
 @pytest.fixture(scope="session")
 def live_figures():
     """From a notebook to the live figures that its code makes, by their descriptions."""
 
-    @cache
     def figures(notebook: Path) -> dict[str, Trial]:
         cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-        last = max(i for i, cell in enumerate(cells) if "LiveFigure" in cell.source)
         made, make, dtype = {}, LiveFigure.__init__, torch.get_default_dtype()
 
         def remember(figure, *arguments, **keywords):
@@ -74,7 +101,7 @@ def live_figures():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LiveFigure, "__init__", remember)
             try:
-                for cell in cells[: last + 1]:
+                for cell in needed(cells):
                     code = compile(cell.source, f"{notebook.name}, {cell.id}", "exec")
                     exec(code, namespace)  # noqa: S102  (the book's own)
             finally:
@@ -82,6 +109,19 @@ def live_figures():
         return made
 
     return figures
+
+
+@pytest.fixture(scope="session")
+def onnx():
+    """What onnxruntime computes with an exported function, given what it is called with."""
+
+    def onnx(model: bytes, inputs):
+        session = onnxruntime.InferenceSession(model)
+        names = [output.name.removeprefix("out.") for output in session.get_outputs()]
+        feeds = {f"in.{name}": np.asarray(value, np.float32) for name, value in inputs.items()}
+        return dict(zip(names, session.run(None, feeds), strict=True))
+
+    return onnx
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 import ipywidgets
 import nbformat
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
@@ -29,11 +28,6 @@ from gan_theory.live.export import evaluate, to_onnx
 from gan_theory.live.picture import draw
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = [
-    path
-    for path in sorted((ROOT / "book").glob("*.ipynb"))
-    if "LiveFigure" in path.read_text(encoding="utf-8")
-]
 ALT = "Two Gaussian densities, and how far one is from the other."
 FLOAT = {"a": torch.tensor(2.0, dtype=torch.float32)}
 
@@ -84,13 +78,6 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def onnx(model, inputs):
-    session = onnxruntime.InferenceSession(model)
-    names = [output.name.removeprefix("out.") for output in session.get_outputs()]
-    feeds = {f"in.{name}": np.asarray(value, np.float32) for name, value in inputs.items()}
-    return dict(zip(names, session.run(None, feeds), strict=True))
 
 
 def tensors(values):
@@ -237,7 +224,7 @@ def test_an_error_in_the_function_leaves_nothing_changed(run):
     ],
 )
 @pytest.mark.parametrize("values", [{"a": 2.0, "b": 3.0}, {"a": -0.5, "b": 0.25}, {"a": -300.0, "b": 100.0}])
-def test_any_function_of_tensors_is_the_same_in_onnx(apart, function, values):
+def test_any_function_of_tensors_is_the_same_in_onnx(onnx, apart, function, values):
     model = to_onnx(function, tensors({"a": 1.0, "b": 1.0}))
     outputs = evaluate(function, tensors(values))
     computed = onnx(model, values)
@@ -393,7 +380,7 @@ def bundle(monkeypatch):
     return bundle
 
 
-def test_the_page_holds_the_figure_its_model_and_its_picture(bundle, apart):
+def test_the_page_holds_the_figure_its_model_and_its_picture(bundle, onnx, apart):
     written = bundle()
     assert set(written) == {"text/html", "image/png", "text/plain"}
     assert written["text/plain"] == ALT
@@ -505,7 +492,7 @@ def with_pad(**changes):
     return LiveFigure(striped, **options | changes)
 
 
-def test_what_is_drawn_is_an_argument_like_the_others():
+def test_what_is_drawn_is_an_argument_like_the_others(onnx):
     made = with_pad()
     assert made.outputs["on"] == 2
     made.width = 5.0
@@ -551,7 +538,7 @@ def test_a_pad_begins_with_a_square_picture(start):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_constants_are_stored_in_half_precision_only_where_nothing_is_lost(exact):
+def test_constants_are_stored_in_half_precision_only_where_nothing_is_lost(onnx, exact):
     table = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))
     table = table.half().float() if exact else table
     function = lambda a: {"y": table @ torch.ones(100) * a}
@@ -564,19 +551,10 @@ def test_constants_are_stored_in_half_precision_only_where_nothing_is_lost(exact
 # In the book.
 
 
-def hold_to_onnx(trial, apart):
-    """The exported figure computes what PyTorch computes, wherever its sliders stand."""
-    model = to_onnx(trial.figure.function, trial.inputs(trial.settings[0]))
-    assert len(trial.settings) == 20
-    for setting in trial.settings:
-        computed = onnx(model, trial.inputs(setting))
-        for name, value in evaluate(trial.figure.function, trial.inputs(setting)).items():
-            assert apart(computed[name], value) <= 1e-5, f"{name} at {setting}"
-
-
-def test_the_figures_of_a_notebook_are_found(live_figures, apart, tmp_path):
+def test_the_figures_of_a_notebook_are_found(live_figures, tmp_path):
     cells = [
         "import torch\nfrom gan_theory.live import *\ntorch.set_default_dtype(torch.float64)",
+        "c = 1 / 0  # on which no figure stands",
         "def f(a, b):\n    return {'x': torch.linspace(0, 1, 5), 'y': a + b * torch.linspace(0, 1, 5)}",
         """sliders = {'a': Slider(0.0, 1.0, 0.5), 'b': Slider(-1.0, 1.0, 0.0, step=0.25)}
 [LiveFigure(f, sliders, [Panel([Line('y')])], alt=f'Line number {i} of two.') for i in (1, 2)]""",
@@ -591,15 +569,7 @@ def test_the_figures_of_a_notebook_are_found(live_figures, apart, tmp_path):
         corners = [{"a": a, "b": b} for a in (0.0, 1.0) for b in (-1.0, 1.0)]
         assert trial.settings[:4] == corners
         assert all(0 <= s["a"] <= 1 and (s["b"] * 4).is_integer() for s in trial.settings)
-        hold_to_onnx(trial, apart)
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
-def test_every_figure_of_the_book_is_the_same_in_onnx(live_figures, apart, notebook):
-    figures = live_figures(notebook)
-    assert figures
-    for trial in figures.values():
-        hold_to_onnx(trial, apart)
+        assert len(trial.settings) == 20
 
 
 def test_the_example_for_authors_is_short_and_works():

@@ -9,9 +9,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
+
+expect.set_options(timeout=20_000)  # a long page takes its time to change its colours beside another test
 
 
 def must_have(there, what):
@@ -41,26 +44,24 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session", params=["file", "localhost"])
-def site(request, html):
-    """The address of the book."""
-    if request.param == "file":
-        yield html.as_uri()
-        return
+@pytest.fixture(scope="session")
+def served(html):
+    """The address of the book on a server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def visited(browser, address, **context):
+def visited(browser, address, *, viewport=DESK, color_scheme="light", **context):
     home, wrong = address.rsplit("/", 1)[0], []
 
     def unless(fine, what):
         if not fine:
             wrong.append(what)
 
-    with browser.new_context(offline=address.startswith("file:"), **context) as session:
+    context |= {"offline": address.startswith("file:"), "viewport": viewport, "color_scheme": color_scheme}
+    with browser.new_context(**context) as session:
         page = session.new_page()
         page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
         page.on("requestfailed", lambda r: unless(False, f"{r.url} failed: {r.failure}"))
@@ -76,3 +77,20 @@ def visited(browser, address, **context):
 def opened(browser):
     """Opens the page at an address, ready and with its mathematics set, and lists all that goes wrong."""
     return contextmanager(partial(visited, browser))
+
+
+# Most tests share two looks at a page, and each leaves it as others may go on.
+
+
+@pytest.fixture(scope="session")
+def desk(request, opened, html):
+    """A page from its file, where a browser allows least, at a desk."""
+    with opened(f"{html.as_uri()}/{request.param}.html") as (page, wrong):
+        yield page, wrong
+
+
+@pytest.fixture(scope="session")
+def phone(request, opened, served):
+    """A page from a server, on a phone."""
+    with opened(f"{served}/{request.param}.html", viewport=PHONE) as (page, wrong):
+        yield page, wrong

@@ -1,10 +1,13 @@
 """The live figures of the built book, in Chromium: the page computes, draws and answers as Python would."""
 
+import base64
 import gzip
 import itertools
 import re
 import time
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -23,7 +26,6 @@ def notebooks(word):
 
 
 FIGURES, TRAININGS = notebooks("LiveFigure("), notebooks("LiveTraining(")
-DESK = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
 RUNTIME = "live-runtime.js"
 
 # Tells what has been drawn: since the page was opened, and last in each component.
@@ -75,6 +77,14 @@ CONTRAST = """host => {
     });
     return [Math.min(...contrasts), ground];
 }"""
+# All that a reader sees or takes hold of in a component: what it is, where, and whether it is a control.
+PARTS = """host => [
+    ...host.querySelectorAll("canvas, label, output, button, select, input, .live-legend span"),
+].map((part) => {
+    const { left, right, width, height } = part.getBoundingClientRect();
+    const what = part.outerHTML.slice(0, 120), control = part.matches("button, select, input");
+    return { what, control, left, right, width, height };
+})"""
 SPEC = "host => JSON.parse(host.querySelector('script').textContent)"
 
 
@@ -93,72 +103,80 @@ def named(pages):
     return pytest.mark.parametrize("name", pages)
 
 
-def on_desk(pages):
-    """For tests that share a page: it is opened once, and each leaves it as it may go on."""
-    return pytest.mark.parametrize("desk", pages, indirect=True, scope="module")
+def on(place, pages):
+    """For tests that share a page, at a `desk` or on a `phone`."""
+    return pytest.mark.parametrize(place, pages, indirect=True)
 
 
 @pytest.fixture
 def visit(opened, html):
-    """Opens a page from its file, where a browser allows least."""
+    """Opens a page of one's own from its file, where a browser allows least."""
 
     def visit(name, **context):
-        return opened(f"{html.as_uri()}/{name}.html", **{**DESK, **context})
+        return opened(f"{html.as_uri()}/{name}.html", **context)
 
     return visit
-
-
-@pytest.fixture(scope="module")
-def desk(request, opened, html):
-    """A page from its file, at a desk, for several tests."""
-    with opened(f"{html.as_uri()}/{request.param}.html", **DESK) as (page, wrong):
-        yield page, wrong
 
 
 # Figures.
 
 
-def computes(page, home, trials, apart):
-    """Holds the figures of a page that nobody has touched to what Python computes."""
-    asked, hosts = [], components(page, "figure")
-    assert {spec["alt"] for _, spec in hosts} == set(trials)
-    page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(200)
-    assert not asked, "before it is touched a figure asks for nothing"
-    for host, spec in hosts:
-        trial = trials[spec["alt"]]
-        for setting in trial.settings:
-            values, outputs = host.evaluate(SET, setting)
-            for slider, value in setting.items():
-                told = spec["sliders"][slider]
-                assert abs(values[slider] - value) <= step_of(told) / 2 + 1e-9
-            right = evaluate(trial.figure.function, trial.inputs(values))
-            assert set(outputs) == set(right)
-            for output, value in right.items():
-                computed = np.reshape(outputs[output], value.shape)
-                assert apart(computed, value) <= 1e-5, (spec["alt"], output, values)
-    asked = [url for url in asked if not url.startswith(("data:", "blob:", f"{home}/_static/live-model-"))]
-    assert asked == [f"{home}/_static/{RUNTIME}"]
+def model_of(html, spec):
+    """The function of a figure as the page holds it: in itself, or beside it where it is large."""
+    model = spec["models"]["draw"]
+    if model.endswith(".js"):
+        (model,) = re.findall(r'= "(.*)";', (html / "_static" / model).read_text(encoding="ascii"))
+    return base64.b64decode(model)
 
 
-@named(FIGURES)
-def test_every_figure_computes_what_python_computes(visit, html, live_figures, apart, name):
-    trials = live_figures(BOOK / f"{name}.ipynb")
-    with visit(name) as (page, wrong):
-        computes(page, html.as_uri(), trials, apart)
-        assert not wrong, "\n" + "\n".join(wrong)
+@pytest.fixture
+def computes(html, live_figures, onnx, apart):
+    """Holds the figures of a page that nobody has touched, and their models, to what PyTorch computes."""
+
+    def computes(page):
+        asked, hosts = [], components(page, "figure")
+        home, name = page.url.removesuffix(".html").rsplit("/", 1)
+        trials = live_figures(BOOK / f"{name}.ipynb")
+        assert {spec["alt"] for _, spec in hosts} == set(trials)
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_timeout(200)
+        assert not asked, "before it is touched a figure asks for nothing"
+        for host, spec in hosts:
+            trial, model = trials[spec["alt"]], model_of(html, spec)
+            for setting in trial.settings:
+                values, outputs = host.evaluate(SET, setting)
+                for slider, value in setting.items():
+                    told = spec["sliders"][slider]
+                    assert abs(values[slider] - value) <= step_of(told) / 2 + 1e-9
+                right = evaluate(trial.figure.function, trial.inputs(values))
+                for computed in (outputs, onnx(model, trial.inputs(values))):
+                    assert set(computed) == set(right)
+                    for output, value in right.items():
+                        there = np.reshape(computed[output], value.shape)
+                        assert apart(there, value) <= 1e-5, (spec["alt"], output, values)
+        asked = [
+            url for url in asked if not url.startswith(("data:", "blob:", f"{home}/_static/live-model-"))
+        ]
+        assert asked == [f"{home}/_static/{RUNTIME}"]
+
+    return computes
+
+
+@on("desk", FIGURES)
+def test_every_figure_computes_what_python_computes(desk, computes):
+    page, wrong = desk
+    computes(page)
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 @named(["minimax"])  # the runtime comes another way; what it computes is the same
-@pytest.mark.parametrize("site", ["localhost"], indirect=True)
-def test_a_figure_from_a_server_computes_it_too(opened, site, live_figures, apart, name):
-    trials = live_figures(BOOK / f"{name}.ipynb")
-    with opened(f"{site}/{name}.html", **DESK) as (page, wrong):
-        computes(page, site, trials, apart)
+def test_a_figure_from_a_server_computes_it_too(opened, served, computes, name):
+    with opened(f"{served}/{name}.html") as (page, wrong):
+        computes(page)
         assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on_desk(FIGURES)
+@on("desk", FIGURES)
 def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(desk):
     page, wrong = desk
     for host, spec in components(page, "figure"):
@@ -193,30 +211,48 @@ def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(desk):
 # All components.
 
 
-@named(FIGURES + TRAININGS)
-def test_all_is_in_sight_on_a_phone(visit, name):
-    with visit(name, viewport={"width": 360, "height": 780}) as (page, wrong):
-        page.locator(".live input[type=range]").first.press("ArrowRight")
-        page.wait_for_timeout(500)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        for scheme in ("dark", "light"):
-            page.emulate_media(color_scheme=scheme)
-            expect(page.locator("html")).to_have_attribute("data-theme", scheme)
-            for host in page.locator(".live").all():
-                contrast, ground = host.evaluate(CONTRAST)
-                assert contrast >= 3
-                assert ground < 0.1 if scheme == "dark" else ground > 0.9
-        for host in page.locator(".live").all():
-            for part in host.locator("canvas, label, output, button, select, input, .live-legend span").all():
-                box = part.bounding_box()
-                assert box, f"{part} is not in sight"
-                assert box["x"] >= 0 and box["x"] + box["width"] <= 360
-            for control in host.locator("input, select, button").all():
-                assert control.bounding_box()["height"] >= 24, "too small for a finger"
-        assert not wrong, "\n" + "\n".join(wrong)
+@cache
+def packed(file):
+    """How many bytes a file is when a server sends it compressed."""
+    return len(gzip.compress(file.read_bytes()))
 
 
-@on_desk(FIGURES + TRAININGS)
+@on("phone", FIGURES + TRAININGS)
+def test_a_page_is_light_until_it_is_touched(phone, html):
+    page, _ = phone
+    page.wait_for_load_state("networkidle")
+    urls = page.evaluate(
+        """[location, ...performance.getEntriesByType("resource")].map(({ href, name }) => href ?? name)"""
+    )
+    paths = {urlsplit(url).path.lstrip("/") for url in urls if not url.startswith("data:")}
+    sent = {path: packed(html / path) for path in paths if not path.endswith(".woff2")}
+    heaviest = sorted(((size, path) for path, size in sent.items()), reverse=True)[:5]
+    assert sum(sent.values()) <= 2.2e6, heaviest
+    assert len(sent) > 5 and not any(path.endswith(RUNTIME) for path in sent)
+
+
+@on("phone", FIGURES + TRAININGS)
+def test_all_is_in_sight_on_a_phone(phone):
+    page, wrong = phone
+    page.locator(".live input[type=range]").first.press("ArrowRight")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    hosts = page.locator(".live").all()
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+        for host in hosts:
+            contrast, ground = host.evaluate(CONTRAST)
+            assert contrast >= 3
+            assert ground < 0.1 if scheme == "dark" else ground > 0.9
+    for part in itertools.chain.from_iterable(host.evaluate(PARTS) for host in hosts):
+        assert part["width"] > 0 and part["height"] > 0, f"{part} is not in sight"
+        assert part["left"] >= 0 and part["right"] <= 360, part
+        assert part["height"] >= 24 or not part["control"], f"{part} is too small for a finger"
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@on("desk", FIGURES + TRAININGS)
 def test_every_control_has_a_name_and_every_picture_a_description(desk):
     page, _ = desk
     for host in page.locator(".live").all():
@@ -227,7 +263,7 @@ def test_every_control_has_a_name_and_every_picture_a_description(desk):
         assert host.get_by_role("img", name=spec["alt"]).count() == 1
 
 
-@on_desk(FIGURES + TRAININGS)
+@on("desk", FIGURES + TRAININGS)
 def test_the_colours_follow_the_theme_without_reloading(desk):
     page, wrong = desk
     hosts = page.locator(".live").all()
@@ -243,7 +279,7 @@ def test_the_colours_follow_the_theme_without_reloading(desk):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on_desk(FIGURES + TRAININGS)
+@on("desk", FIGURES + TRAININGS)
 def test_on_paper_a_picture_stands_for_it(desk):
     page, _ = desk
     for host in page.locator(".live").all():
@@ -267,10 +303,9 @@ def touch(host):
 
 @named(FIGURES[:1] + TRAININGS[-1:])  # all components take the same way
 @pytest.mark.parametrize("lack", ["the runtime", "WebAssembly"])
-@pytest.mark.parametrize("site", ["localhost"], indirect=True)  # a file can't be held back
-def test_what_cannot_compute_says_so_and_stays_drawn(opened, site, name, lack):
-    with opened(f"{site}/{name}.html", **DESK) as (page, wrong):
-        if lack == "the runtime":
+def test_what_cannot_compute_says_so_and_stays_drawn(opened, served, name, lack):
+    with opened(f"{served}/{name}.html") as (page, wrong):
+        if lack == "the runtime":  # which can't be held back from a file
             page.route(f"**/{RUNTIME}*", lambda route: route.abort())
         else:
             page.context.add_init_script("delete globalThis.WebAssembly;")
@@ -302,19 +337,6 @@ def test_without_javascript_a_picture_stands_for_it(browser, html, name):
             expect(picture).to_be_visible()
             assert picture.bounding_box()["height"] > 100
             assert len(picture.get_attribute("alt").split()) >= 4
-
-
-@named(FIGURES + TRAININGS)
-@pytest.mark.parametrize("site", ["localhost"], indirect=True)
-def test_a_page_is_light_until_it_is_touched(browser, site, name):
-    with browser.new_context(**DESK) as session:
-        page, answers = session.new_page(), []
-        page.on("response", lambda *each: answers.extend(each))
-        page.goto(f"{site}/{name}.html", wait_until="networkidle")
-        sent = {a.url: len(gzip.compress(a.body())) for a in answers if a.request.resource_type != "font"}
-    heaviest = sorted(((size, url) for url, size in sent.items()), reverse=True)[:5]
-    assert sum(sent.values()) <= 2.2e6, heaviest
-    assert not any(RUNTIME in url for url in sent)
 
 
 # The GAN that trains.
