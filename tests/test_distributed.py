@@ -25,7 +25,9 @@ from gan_theory.mnist import Run, load_mnist
 train_epoch, digits = Run.train_epoch, load_mnist()
 
 def slowly(run):
-    (Path(__file__).parent / f"process-{run.fabric.global_rank}").write_text(str(os.getpid()))
+    process = Path(__file__).parent / f"process-{run.fabric.global_rank}"
+    if not process.exists():  # a file that is read is not written again: it would be empty for a moment
+        process.write_text(str(os.getpid()))
     for step in train_epoch(run):
         time.sleep(0.02)
         yield step
