@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import platform
 import signal
@@ -191,6 +192,7 @@ def _launch(options: argparse.Namespace) -> Fabric:
     shared = options.devices * options.num_nodes > 1 or "WORLD_SIZE" in os.environ
     if shared and not gpus:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on stderr
     fabric = Fabric(
         accelerator="cuda" if gpus else "cpu",
         # A process that dies is noticed at once by its peers; one that never began, after this time.
