@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 from nbclient import NotebookClient
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributions import Distribution, Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from traitlets import TraitError
@@ -403,6 +405,54 @@ def test_the_page_holds_the_figure_its_model_and_its_picture(bundle, onnx, apart
         assert apart(computed[name], value) < 1e-5, name
 
 
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("right", "found", "refused"),
+    [
+        (0.0, 9e-6, False),
+        (0.0, 2e-5, True),
+        (-100.0, -100.0009, False),
+        (-100.0, -100.002, True),
+        (0.0, INF, True),
+        (0.0, NAN, True),
+        (INF, INF, False),
+        (INF, 1.0, True),
+        (INF, -INF, True),
+        (NAN, NAN, False),
+        (NAN, 0.0, True),
+    ],
+)
+def test_a_model_that_computes_something_else_is_refused(right, found, refused):
+    def function(a):
+        at_zero = found if isinstance(a, FakeTensor) else right  # as it is exported, and as it is run
+        return {"y": torch.where(a == 0.0, at_zero, a) * torch.ones(2)}
+
+    elsewhere, there = tensors({"a": 1.0}), tensors({"a": 0.0})
+    assert to_onnx(function, there, [elsewhere])
+    told = pytest.raises(
+        ValueError, match=r"function must be the same in ONNX, and its 'y' .* where a = tensor"
+    )
+    with told if refused else nullcontext():
+        to_onnx(function, elsewhere, [elsewhere, there])
+
+
+def test_a_figure_is_held_to_its_function_all_over_its_sliders():
+    sliders = {**SLIDERS, "scale": Slider(0.4, 2.5, 0.7, step=0.5)}
+    trials = [
+        {name: value.item() for name, value in trial.items()}
+        for trial in make(sliders=sliders)._tasks["draw"].trials  # noqa: SLF001  (what the page is held to)
+    ]
+    assert len(trials) == 20
+    corners = [{"mean": mean, "scale": scale} for mean in (-3.0, 3.0) for scale in (0.4, 2.5)]
+    assert [pytest.approx(corner) for corner in corners] == trials[:4]
+    assert len({trial["mean"] for trial in trials}) > 10
+    for trial in trials[4:]:
+        assert -3 <= trial["mean"] <= 3
+        assert trial["scale"] in [pytest.approx(place) for place in (0.4, 0.9, 1.4, 1.9, 2.4)]
+
+
 def test_no_label_ends_the_script_and_no_description_ends_its_attribute(bundle):
     label, alt = "</script><b>p</b><!--", 'Two "Gaussians", <p> & q, as they are.'
     written = bundle(panels=[Panel([Line("p", label)])], alt=alt)
@@ -549,27 +599,6 @@ def test_constants_are_stored_in_half_precision_only_where_nothing_is_lost(onnx,
 
 
 # In the book.
-
-
-def test_the_figures_of_a_notebook_are_found(live_figures, tmp_path):
-    cells = [
-        "import torch\nfrom gan_theory.live import *\ntorch.set_default_dtype(torch.float64)",
-        "c = 1 / 0  # on which no figure stands",
-        "def f(a, b):\n    return {'x': torch.linspace(0, 1, 5), 'y': a + b * torch.linspace(0, 1, 5)}",
-        """sliders = {'a': Slider(0.0, 1.0, 0.5), 'b': Slider(-1.0, 1.0, 0.0, step=0.25)}
-[LiveFigure(f, sliders, [Panel([Line('y')])], alt=f'Line number {i} of two.') for i in (1, 2)]""",
-        "raise AssertionError('this needs not be run')",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbformat.write(notebook, tmp_path / "small.ipynb")
-    found = live_figures(tmp_path / "small.ipynb")
-    assert torch.get_default_dtype() == torch.float32
-    assert list(found) == ["Line number 1 of two.", "Line number 2 of two."]
-    for trial in found.values():
-        corners = [{"a": a, "b": b} for a in (0.0, 1.0) for b in (-1.0, 1.0)]
-        assert trial.settings[:4] == corners
-        assert all(0 <= s["a"] <= 1 and (s["b"] * 4).is_integer() for s in trial.settings)
-        assert len(trial.settings) == 20
 
 
 def test_the_example_for_authors_is_short_and_works():

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ __all__ = ["Function", "evaluate", "to_onnx"]
 
 Function = Callable[..., Mapping[str, Tensor]]
 
-# The exporter would write these with a bare exp; their decompositions are as stable as they are.
 LARGE = 4096  # numbers: constants from this size on are kept as small as they can be
+TOLERANCE = 1e-5  # between PyTorch and onnxruntime, relative to numbers that are larger than 1
+# The exporter would write these with a bare exp; their decompositions are as stable as they are.
 OVERFLOWING = [torch.ops.aten.logaddexp, torch.ops.aten.binary_cross_entropy_with_logits]
 
 
@@ -72,7 +73,9 @@ def evaluate(function: Function, inputs: Mapping[str, Tensor]) -> dict[str, Tens
     return {name: value.detach().contiguous() for name, value in outputs.items()}
 
 
-def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
+def to_onnx(
+    function: Function, inputs: Mapping[str, Tensor], trials: Sequence[Mapping[str, Tensor]] = ()
+) -> bytes:
     r"""A function as an ONNX model, with the names of its arguments and outputs prefixed by "in." and "out.".
 
     The shapes are those of the given inputs. Their values are not used, so a function that branches on them
@@ -81,12 +84,15 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
     Args:
         function: From tensors, given by name, to named tensors, all float32.
         inputs: Example arguments, float32.
+        trials: Arguments of the same shapes, at which the model must compute what PyTorch does, to 1e-5
+            relative to numbers that are larger than 1.
 
     Returns:
         The serialised model.
 
     Raises:
-        ValueError: If the function cannot be exported, with the reason.
+        ValueError: If the function cannot be exported, with the reason, or if the model computes something
+            else in a trial.
 
     >>> model = to_onnx(lambda a: {"square": a**2}, {"a": torch.tensor(3.0, dtype=torch.float32)})
     >>> import onnxruntime
@@ -133,7 +139,10 @@ def to_onnx(function: Function, inputs: Mapping[str, Tensor]) -> bytes:
         del node.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     _halve(model.graph)
-    return model.SerializeToString()
+    serialised = model.SerializeToString()
+    if trials:
+        _compare(serialised, function, trials)
+    return serialised
 
 
 def _halve(graph: "onnx.GraphProto") -> None:
@@ -150,6 +159,28 @@ def _halve(graph: "onnx.GraphProto") -> None:
         constant.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name}.half"))
         cast = onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
         graph.node.insert(0, cast)
+
+
+def _compare(model: bytes, function: Function, trials: Sequence[Mapping[str, Tensor]]) -> None:
+    """Raises where the model computes something else than the function."""
+    import onnxruntime  # noqa: PLC0415  (only who builds the book has it)
+
+    session = onnxruntime.InferenceSession(model)
+    taken = {each.name for each in session.get_inputs()}  # those that the outputs depend on
+    for inputs in trials:
+        feeds = {f"in.{name}": value.numpy() for name, value in inputs.items() if f"in.{name}" in taken}
+        computed = session.run(None, feeds)
+        for (name, value), found in zip(evaluate(function, inputs).items(), computed, strict=True):
+            right = value.numpy()
+            same = (found == right) | (np.isnan(found) & np.isnan(right))
+            with np.errstate(invalid="ignore"):  # ∞ − ∞, where both are the same
+                gaps = np.where(same, 0.0, np.abs(found - right) / np.maximum(1.0, np.abs(right)))
+            if not (gaps <= TOLERANCE).all():
+                given = ", ".join(f"{name} = {value!r}" for name, value in inputs.items())
+                raise ValueError(
+                    f"{_name(function)} must be the same in ONNX, and its {name!r} is off "
+                    f"by {gaps.max():.1e} where {given}: compute it by operators that lose fewer digits"
+                )
 
 
 def _refuse_what_would_differ(graph: torch.fx.GraphModule) -> None:

@@ -1,7 +1,9 @@
 """The live figure: one PyTorch function under the reader's sliders."""
 
 import inspect
+import itertools
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
@@ -15,6 +17,8 @@ from gan_theory.live.picture import Number, Panel, check, draw
 from gan_theory.live.widget import Live, Task, encode
 
 __all__ = ["LiveFigure", "Pad", "Slider"]
+
+TRIALS = 20  # settings of the sliders at which the page's twin of a function is held to PyTorch
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Slider:
     def read(self, name: str) -> str:
         """Where it starts, as a sentence would have it."""
         return f"{self.label or name} = {self.start:.4g} {self.unit}".rstrip()
+
+    def anywhere(self, dice: random.Random) -> float:
+        """A value that a reader can set it to, each as likely as any other."""
+        step = self.step or (self.high - self.low) / 100
+        return self.low + step * dice.randint(0, int((self.high - self.low) / step + 1e-9))
 
     def spec(self, name: str) -> dict[str, Any]:
         """What the browser is told of it."""
@@ -144,7 +153,7 @@ class LiveFigure(Live):
         start = evaluate(function, self._values())
         check(panels, numbers, start)
         super().__init__(
-            tasks={"draw": Task(function, self._values())},
+            tasks={"draw": Task(function, self._values(), self._trials())},
             start=start,
             spec={
                 "sliders": {name: slider.spec(name) for name, slider in sliders.items()},
@@ -187,6 +196,18 @@ class LiveFigure(Live):
     def _values(self) -> dict[str, torch.Tensor]:
         values = {name: torch.tensor(getattr(self, name), dtype=torch.float32) for name in self.sliders}
         return values | ({self.pad.argument: self.pad.start.float()} if self.pad else {})
+
+    def _trials(self) -> list[dict[str, torch.Tensor]]:
+        """Corners of what the sliders reach, eight at most, and places on their grids."""
+        sliders, dice = self.sliders.values(), random.Random(0)  # noqa: S311  (nothing here is secret)
+        corners = itertools.product(*((slider.low, slider.high) for slider in sliders))
+        chosen = list(itertools.islice(corners, 8))
+        while len(chosen) < TRIALS:
+            chosen.append(tuple(slider.anywhere(dice) for slider in sliders))
+        return [
+            self._values() | {name: torch.tensor(value, dtype=torch.float32) for name, value in setting}
+            for setting in (zip(self.sliders, values, strict=True) for values in chosen)
+        ]
 
     def _follow_edits(self, *_: Any) -> None:  # noqa: ANN401  (IPython hands in the result of the cell)
         """After each cell: if the notebook has defined the function anew, the figure draws the new one."""

@@ -5,7 +5,7 @@ import html
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
@@ -32,10 +32,17 @@ def for_page() -> bool:
 
 
 class Task(NamedTuple):
-    """A function that the browser may ask for, and inputs that give the shapes of its arguments."""
+    """A function that the browser may ask for.
+
+    Attributes:
+        function: From named tensors to named tensors.
+        inputs: Those that give the shapes of its arguments.
+        trials: Those at which a page's twin of the function is held to it.
+    """
 
     function: Function
     inputs: Mapping[str, Tensor]
+    trials: Sequence[Mapping[str, Tensor]] = ()
 
 
 class Live(anywidget.AnyWidget):
@@ -93,10 +100,7 @@ class Live(anywidget.AnyWidget):
 
     def _for_page(self) -> dict[str, Any]:
         """The component as a page holds it, its tasks as ONNX models, and as print shows it."""
-        models = {
-            name: base64.b64encode(to_onnx(task.function, task.inputs)).decode()
-            for name, task in self._tasks.items()
-        }
+        models = {name: base64.b64encode(to_onnx(*task)).decode() for name, task in self._tasks.items()}
         data = json.dumps({**self._spec, "models": models}, ensure_ascii=False).replace("<", "\\u003c")
         svg = quote(_saved(self._picture, "svg"), safe=" /:;,=()")
         return {

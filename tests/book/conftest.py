@@ -53,7 +53,7 @@ def served(html):
         server.shutdown()
 
 
-def visited(browser, address, *, viewport=DESK, color_scheme="light", **context):
+def visited(browser, address, *, asked=None, viewport=DESK, color_scheme="light", **context):
     home, wrong = address.rsplit("/", 1)[0], []
 
     def unless(fine, what):
@@ -64,6 +64,8 @@ def visited(browser, address, *, viewport=DESK, color_scheme="light", **context)
     with browser.new_context(**context) as session:
         page = session.new_page()
         page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
+        if asked is not None:
+            page.on("request", lambda request: asked.append(request.url))
         page.on("requestfailed", lambda r: unless(False, f"{r.url} failed: {r.failure}"))
         page.on("response", lambda r: unless(r.status < 400, f"{r.url}: {r.status}"))
         page.on("pageerror", lambda error: unless(False, f"error: {error}"))
@@ -79,18 +81,28 @@ def opened(browser):
     return contextmanager(partial(visited, browser))
 
 
-# Most tests share two looks at a page, and each leaves it as others may go on.
+# Most tests share one look at a page, and each leaves it as others may go on.
 
 
 @pytest.fixture(scope="session")
-def desk(request, opened, html):
-    """A page from its file, where a browser allows least, at a desk."""
-    with opened(f"{html.as_uri()}/{request.param}.html") as (page, wrong):
-        yield page, wrong
+def look(request, opened, html):
+    """A page from its file, where a browser allows least; what goes wrong; and what it asks for."""
+    asked = []
+    with opened(f"{html.as_uri()}/{request.param}.html", asked=asked) as (page, wrong):
+        yield page, wrong, asked
 
 
-@pytest.fixture(scope="session")
-def phone(request, opened, served):
-    """A page from a server, on a phone."""
-    with opened(f"{served}/{request.param}.html", viewport=PHONE) as (page, wrong):
-        yield page, wrong
+@pytest.fixture
+def desk(look):
+    """A page at a desk."""
+    page, wrong, _ = look
+    page.set_viewport_size(DESK)
+    return page, wrong
+
+
+@pytest.fixture
+def phone(look):
+    """A page on a phone."""
+    page, wrong, _ = look
+    page.set_viewport_size(PHONE)
+    return page, wrong

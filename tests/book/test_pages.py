@@ -1,4 +1,4 @@
-"""Every page of the built book in Chromium: from its file with the network closed, and from localhost."""
+"""Every page of the built book in Chromium, from its file with the network closed."""
 
 import re
 from pathlib import Path
@@ -43,29 +43,21 @@ LOST = """() => {
 }"""
 
 
-def on(place, pages=PAGES):
-    """For tests that share a page, at a `desk` or on a `phone`."""
-    return pytest.mark.parametrize(place, pages, indirect=True)
+def on(pages=PAGES):
+    """For tests that share a look at a page, at a `desk` or on a `phone`."""
+    return pytest.mark.parametrize("look", pages, indirect=True)
 
 
-@on("desk")
-def test_from_a_file_nothing_goes_wrong(desk):
-    nothing_goes_wrong(*desk)
-
-
-@on("phone")
-def test_from_a_server_nothing_goes_wrong(phone):
-    nothing_goes_wrong(*phone)
-
-
-def nothing_goes_wrong(page, wrong):
+@on()
+def test_nothing_goes_wrong(desk):
     """No other host is asked, no request fails and nothing is an error on the console, to the page's end."""
+    page, wrong = desk
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     page.wait_for_load_state("networkidle")
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on("desk")
+@on()
 def test_mathematics_is_set_and_can_be_read_aloud(desk):
     page, _ = desk
     formulas = page.locator(".math").count()
@@ -77,7 +69,7 @@ def test_mathematics_is_set_and_can_be_read_aloud(desk):
     assert not source.findall(page.evaluate(PROSE)), "source text is left in the page"
 
 
-@on("desk")
+@on()
 def test_images_are_loaded_and_described(desk):
     page, _ = desk
     for image in page.locator("article img, main img").all():
@@ -86,7 +78,7 @@ def test_images_are_loaded_and_described(desk):
         assert len(alt.split()) >= 4, f"{source} is described as {alt!r}"
 
 
-@on("desk")
+@on()
 def test_the_language_the_title_and_the_description_are_given(desk):
     page, _ = desk
     assert page.locator("html").get_attribute("lang") == "en"
@@ -95,7 +87,7 @@ def test_the_language_the_title_and_the_description_are_given(desk):
         assert len(page.locator("meta[name=description]").get_attribute("content")) > 50
 
 
-@on("phone")
+@on()
 def test_a_phone_in_either_theme(phone):
     page, wrong = phone
     for scheme in ("light", "dark"):
