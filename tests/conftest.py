@@ -16,7 +16,7 @@ from gan_theory.training import train
 PAGES = {path.stem for path in (Path(__file__).parents[1] / "book").glob("*.*")}
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """With `--dist loadgroup`, what takes a page of the book stays in one process, and so does any file.
 
@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items):
         pages = [stem for stem in (Path(str(value)).stem for value in given) if stem in PAGES]
         groups[item] = pages[0] if pages else str(item.path)
         item.add_marker(pytest.mark.xdist_group(groups[item]))
+    result = yield
     items.sort(key=lambda item: (groups[item], item.location[:2]))
+    return result
 
 
 @pytest.fixture(scope="session")

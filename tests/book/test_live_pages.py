@@ -192,6 +192,20 @@ def computes(html, onnx, apart):
 
 
 @on(FIGURES)
+def test_every_figure_computes_what_its_model_computes(desk, computes):
+    page, wrong = desk
+    computes(page)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@named(["minimax", "conditional-and-convolutional"])  # the runtime and large models come another way
+def test_a_figure_from_a_server_computes_it_too(opened, served, computes, name):
+    with opened(f"{served}/{name}.html") as (page, wrong):
+        computes(page)
+        assert not wrong, "\n" + "\n".join(wrong)
+
+
+@on(FIGURES)
 def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(desk):
     page, wrong = desk
     for host, spec in components(page, "figure"):
