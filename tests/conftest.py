@@ -1,6 +1,4 @@
-"""How the tests share processes, and what those of the live figures share: of Python and of the page."""
-
-from pathlib import Path
+"""What the tests of the live figures share, of Python and of the page."""
 
 import numpy as np
 import onnxruntime
@@ -12,25 +10,6 @@ from gan_theory.live import OneDimensionalGame
 from gan_theory.live.game import BETAS, X
 from gan_theory.live.training import uniform_numbers
 from gan_theory.training import train
-
-PAGES = {path.stem for path in (Path(__file__).parents[1] / "book").glob("*.*")}
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup`, what takes a page of the book stays in one process, and so does any file.
-
-    All that takes a page comes in one go, so that it is opened once.
-    """
-    groups = {}
-    for item in items:
-        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        pages = [stem for stem in (Path(str(value)).stem for value in given) if stem in PAGES]
-        groups[item] = pages[0] if pages else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    result = yield
-    items.sort(key=lambda item: (groups[item], item.location[:2]))
-    return result
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,20 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
-HTML = Path(__file__).parents[2] / "book" / "_build" / "html"
+BOOK = Path(__file__).parents[2] / "book"
+HTML = BOOK / "_build" / "html"
 
 expect.set_options(timeout=20_000)  # a long page takes its time to change its colours beside another test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With `--dist loadgroup`, what takes a page stays in one process, and so does the rest of a file."""
+    pages = {path.stem for path in BOOK.glob("*.*")}
+    for item in items:
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        group = next((name for name in map(str, given) if name in pages), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def must_have(there, what):
