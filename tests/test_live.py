@@ -225,14 +225,14 @@ def test_an_error_in_the_function_leaves_nothing_changed(run):
         lambda a, b: {"t": torch.trapezoid(torch.linspace(0, 1, 9) ** 2 * a, dx=0.125) + b},
     ],
 )
-@pytest.mark.parametrize("values", [{"a": 2.0, "b": 3.0}, {"a": -0.5, "b": 0.25}, {"a": -300.0, "b": 100.0}])
-def test_any_function_of_tensors_is_the_same_in_onnx(onnx, apart, function, values):
+def test_any_function_of_tensors_is_the_same_in_onnx(onnx, apart, function):
     model = to_onnx(function, tensors({"a": 1.0, "b": 1.0}))
-    outputs = evaluate(function, tensors(values))
-    computed = onnx(model, values)
-    assert list(computed) == list(outputs)
-    for name, value in outputs.items():
-        assert apart(computed[name], value) < 1e-6, name
+    for values in ({"a": 2.0, "b": 3.0}, {"a": -0.5, "b": 0.25}, {"a": -300.0, "b": 100.0}):
+        outputs = evaluate(function, tensors(values))
+        computed = onnx(model, values)
+        assert list(computed) == list(outputs)
+        for name, value in outputs.items():
+            assert apart(computed[name], value) < 1e-6, (name, values)
 
 
 # A widget like any other.
@@ -430,7 +430,6 @@ def test_a_model_that_computes_something_else_is_refused(right, found, refused):
         return {"y": torch.where(a == 0.0, at_zero, a) * torch.ones(2)}
 
     elsewhere, there = tensors({"a": 1.0}), tensors({"a": 0.0})
-    assert to_onnx(function, there, [elsewhere])
     told = pytest.raises(
         ValueError, match=r"function must be the same in ONNX, and its 'y' .* where a = tensor"
     )
