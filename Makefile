@@ -83,7 +83,7 @@ bench: book
 	$(call heading,How fast the pages are)
 	python tests/bench/live.py
 	$(call heading,How fast digits are trained on)
-	python tests/bench/mnist.py
+	python tests/bench/mnist.py --out book/_build/bench
 	$(call heading,How well GANs on the line converge)
 	python -m gan_theory.one_dimensional
 

@@ -7,4 +7,4 @@ busy program then falls to a fraction of its speed. `tests/bench/mnist.py` measu
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # rounds; the default of GNU OpenMP is 300,000
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # rounds; the default of GNU OpenMP is 300,000

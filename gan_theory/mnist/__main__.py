@@ -213,22 +213,32 @@ def best_precision() -> str:
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
-def _description(options: argparse.Namespace) -> dict[str, Any]:
-    """How the run can be made again, and where it was made."""
-    words = f"--recipe {options.recipe} --seed {options.seed} --epochs {options.epochs}"
-    able = torch.cpu.get_capabilities()
-    machine = {
-        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else able["cpu_name"],
+def machine() -> dict[str, Any]:
+    """Where and with what something is computed."""
+    return {
+        "processor": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else torch.cpu.get_capabilities()["cpu_name"],
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": options.devices * options.num_nodes,
-        "precision": options.precision,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "gan-theory": version("gan-theory"),
     }
-    return {"command": f"python -m gan_theory.mnist train {words} --out {options.out}", "machine": machine}
+
+
+def _description(options: argparse.Namespace) -> dict[str, Any]:
+    """How the run can be made again, and where it was made."""
+    words = f"--recipe {options.recipe} --seed {options.seed} --epochs {options.epochs}"
+    used = {
+        "threads": torch.get_num_threads(),
+        "processes": options.devices * options.num_nodes,
+        "precision": options.precision,
+    }
+    return {
+        "command": f"python -m gan_theory.mnist train {words} --out {options.out}",
+        "machine": machine() | used,
+    }
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -11,10 +11,11 @@ from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_
 from gan_theory.mnist.data import to_images
 from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
 
-__all__ = ["REFERENCES", "RUNS", "Trained", "load_run", "shipped"]
+__all__ = ["REFERENCES", "RUNS", "SPEED", "Trained", "load_run", "shipped"]
 
 RUNS = Path(__file__).with_name("runs")
 REFERENCES = RUNS / "references.json"
+SPEED = RUNS / "speed.json"  # a copy of what `tests/bench/mnist.py` writes
 PLAYERS = "generator", "discriminator"
 
 

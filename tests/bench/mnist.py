@@ -2,10 +2,12 @@
 
 Run by `make bench`, or: python tests/bench/mnist.py [--seconds 3] [--rounds 5] [--out DIRECTORY]
 Everything is measured in turns, round by round, so that a busy spell of the machine meets all alike.
-Beside the speeds it says what memory training takes, and how long the evaluation by Parzen windows does.
+Beside the speeds it says where the time goes, what memory training takes, and how long the evaluation by
+Parzen windows does. What the book reads, `gan_theory/mnist/runs/speed.json`, is a copy of what this writes.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -16,6 +18,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import gan_theory  # noqa: F401  # isort: skip  (before torch, as the command line has it)
 import numpy as np
@@ -23,12 +26,13 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from gan_theory.mnist import RECIPES, Recipe, Run, load_mnist
-from gan_theory.mnist.__main__ import best_precision
+from gan_theory.mnist.__main__ import best_precision, machine
 from gan_theory.plotting import figure
 
 START = """
@@ -116,6 +120,22 @@ def matrix_product(size: int = 1024) -> Iterator[int]:
         yield 2 * size**3
 
 
+def shares_of_time(recipe: Recipe, images: np.ndarray, iterations: int = 50) -> dict[str, float]:
+    """What a profiler sees the time of training go to."""
+    steps = ours(recipe, images)
+    for _ in range(5):
+        next(steps)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(iterations):
+            next(steps)
+    events = seen.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    products = sum(event.self_cpu_time_total for event in events if event.key in {"aten::mm", "aten::addmm"})
+    updates = sum(event.cpu_time_total for event in events if event.key.startswith("Optimizer.step"))
+    parts = {"matrix products": products, "Adam": updates, "all else": total - products - updates}
+    return {name: part / total for name, part in parts.items()}
+
+
 def operations(recipe: Recipe, images: np.ndarray) -> float:
     """Multiplications and additions in matrix products, for one image."""
     steps = ours(recipe, images)
@@ -153,66 +173,84 @@ def measure(works: dict[str, Callable[[], Iterator[int]]], seconds: float, round
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
+def alone(code: str) -> dict[str, float]:
+    """What a process of its own needs for it."""
+    command = [sys.executable, "-c", START + code + REPORT]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, memory = map(float, found.stdout.split())
+    return {"seconds": seconds, "gibibytes": memory}
+
+
+def speeds(seconds: float, rounds: int) -> dict[str, Any]:
+    """All that is measured."""
+    # First, while this process is small: Linux counts its memory as the most that a child of it has used.
+    found: dict[str, Any] = {"machine": machine(), "training": alone(TRAINING), "parzen": alone(PARZEN)}
+    images = load_mnist().x_train
+    seed, book = RECIPES["seed"], RECIPES["book"]
+    recipes = {"seed, in turns": seed, "seed, together": replace(seed, simultaneous=True), "book": book}
+    works = {"matrix product": matrix_product, "usual pipeline": lambda: usual_pipeline(seed, images)}
+    works |= {name: lambda recipe=recipe: ours(recipe, images) for name, recipe in recipes.items()}
+    cost = {name: operations(recipe, images) for name, recipe in recipes.items()}
+    if best_precision() == "bf16-mixed":
+        for name, recipe in recipes.items():
+            works[f"{name}, bfloat16"] = lambda recipe=recipe: ours(recipe, images, "bf16-mixed")
+            cost[f"{name}, bfloat16"] = cost[name]
+    found["threads"] = {}
+    for used in sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(used)
+        rates = measure(works, seconds, rounds)
+        peak = rates.pop("matrix product")
+        of_peak = {name: rates[name] * cost[name] / peak for name in cost}
+        found["threads"][used] = {"peak": peak, "images_per_second": rates, "of_peak": of_peak}
+        if used == 1:
+            found["shares_of_time"] = shares_of_time(book, images)
+    with busy_neighbour():
+        disturbed = measure({"book": works["book"]}, seconds, rounds)["book"]
+    found["beside_a_busy_process"] = disturbed / rates["book"]
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """The measurements, to be read."""
+    lines = []
+    for what, name in (("200 steps of book", "training"), ("Parzen windows, 10,000 on 10,000", "parzen")):
+        lines += [f"{what}: {found[name]['seconds']:.1f} s, {found[name]['gibibytes']:.2f} GiB at most"]
+    for used, speed in found["threads"].items():
+        lines += [
+            "",
+            f"{used} thread{'s' * (used > 1)}, matrix products {speed['peak'] / 1e9:.0f} GFLOP/s",
+            "",
+        ]
+        lines += ["| | images/s | times the usual | of the peak |", "|---|---|---|---|"]
+        for name, rate in speed["images_per_second"].items():
+            times = rate / speed["images_per_second"]["usual pipeline"]
+            share = f"{speed['of_peak'][name]:.0%}" if name in speed["of_peak"] else ""
+            lines += [f"| {name} | {rate:,.0f} | {times:.2f} | {share} |"]
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in found["shares_of_time"].items())
+    lines += ["", f"book on one thread, of its time: {parts}"]
+    lines += [f"book beside a busy process: {found['beside_a_busy_process']:.0%} of the undisturbed speed"]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table, and writes it with a plot if a directory is given."""
+    """Measures, prints a table, and writes the numbers, the table and a plot if a directory is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="of measurements in turns (default 5)")
-    parser.add_argument("--out", type=Path, help="a directory for mnist.md and mnist.png")
+    parser.add_argument("--out", type=Path, help="a directory for speed.json, speed.md and speed.png")
     options = parser.parse_args(arguments)
-    lines = []
-    # First, while this process is small: Linux counts its memory as the most that a child of it has used.
-    for what, code in (
-        ("200 steps of book", TRAINING),
-        ("Parzen windows, 10,000 samples on 10,000 test digits", PARZEN),
-    ):
-        found = subprocess.run(
-            [sys.executable, "-c", START + code + REPORT], check=True, capture_output=True, text=True
-        )
-        seconds, memory = map(float, found.stdout.split())
-        lines.append(f"{what}: {seconds:.1f} s, {memory:.2f} GiB at most")
-    lines.append("")
-    images = load_mnist().x_train
-    seed, book = RECIPES["seed"], RECIPES["book"]
-    together = replace(seed, simultaneous=True)
-    works = {
-        "matrix product": matrix_product,
-        "usual pipeline": lambda: usual_pipeline(seed, images),
-        "seed, in turns": lambda: ours(seed, images),
-        "seed, together": lambda: ours(together, images),
-        "book": lambda: ours(book, images),
-    }
-    if best_precision() == "bf16-mixed":
-        for name, recipe in (("seed, in turns", seed), ("seed, together", together), ("book", book)):
-            works[f"{name}, bfloat16"] = lambda recipe=recipe: ours(recipe, images, "bf16-mixed")
-    recipes = {"usual pipeline": seed, "seed, in turns": seed, "seed, together": together, "book": book}
-    cost = {name: operations(recipe, images) for name, recipe in recipes.items()}
-    threads = os.cpu_count() or 1
-    for used in sorted({1, threads}):
-        torch.set_num_threads(used)
-        rates = measure(works, options.seconds, options.rounds)
-        peak = rates.pop("matrix product")
-        lines += [f"{used} thread{'s' * (used > 1)}, matrix products {peak / 1e9:.0f} GFLOP/s", ""]
-        lines += ["| | images/s | times the usual | of the peak |", "|---|---|---|---|"]
-        for name, found in rates.items():
-            times, share = (
-                found / rates["usual pipeline"],
-                found * cost[name.removesuffix(", bfloat16")] / peak,
-            )
-            lines.append(f"| {name} | {found:,.0f} | {times:.2f} | {share:.0%} |")
-        lines.append("")
-    with busy_neighbour():
-        disturbed = measure({"book": works["book"]}, options.seconds, options.rounds)["book"]
-    lines.append(f"book beside a busy process: {disturbed / rates['book']:.0%} of the undisturbed speed")
-    print("\n".join(lines))
+    found = speeds(options.seconds, options.rounds)
+    print(table(found), end="")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "mnist.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (options.out / "speed.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (options.out / "speed.md").write_text(table(found), encoding="utf-8")
+        used, speed = list(found["threads"].items())[-1]
         with figure(height=3.0) as (fig, ax):
-            ax.barh(list(rates), list(rates.values()), color="#0072B2")
-            ax.set(xlabel=f"images a second, {threads} threads")
+            ax.barh(*zip(*speed["images_per_second"].items(), strict=True), color="#0072B2")
+            ax.set(xlabel=f"images a second, {used} threads")
             ax.invert_yaxis()
-        fig.savefig(options.out / "mnist.png")
+        fig.savefig(options.out / "speed.png")
     return 0
 
 
