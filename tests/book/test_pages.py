@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import expect
 
 BOOK = Path(__file__).parents[2] / "book"
+AXE = BOOK.parent / "gan_theory" / "live" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 PAGES = [*CHAPTERS, "genindex", "search"]
@@ -40,6 +41,26 @@ LOST = """() => {
     return [...document.querySelectorAll("article *:not(mjx-assistive-mml *)")]
         .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
         .map((e) => e.outerHTML.slice(0, 120));
+}"""
+
+# axe-core looks at every element of a page for long. So formulas, whose glyphs are elements each, are taken
+# out of its sight (that they can be read aloud is held by a test of its own), and so are those pieces of code
+# that are coloured as others in their cell are.
+THIN = """() => {
+    document.querySelectorAll("mjx-container").forEach((formula) => formula.replaceWith("x"));
+    for (const cell of document.querySelectorAll(".highlight pre")) {
+        const seen = new Set();
+        for (const piece of cell.querySelectorAll("span:not(:has(span))")) {
+            if (seen.has(piece.className)) piece.replaceWith(piece.textContent);
+            seen.add(piece.className);
+        }
+    }
+}"""
+OBJECTIONS = """async (rules) => {
+    const options = { resultTypes: ["violations"], ...(rules.length && { runOnly: rules }) };
+    const { violations } = await axe.run(document, options);
+    const told = (id) => ({ html, failureSummary }) => `${id}: ${html.slice(0, 200)} ${failureSummary}`;
+    return violations.flatMap(({ id, nodes }) => nodes.map(told(id)));
 }"""
 
 
@@ -102,6 +123,27 @@ def test_a_phone_in_either_theme(phone):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert not page.evaluate(LOST), "this leaves the window, and nothing around it scrolls"
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_objects_to_nothing(opened, html, name):
+    """In either theme, at a desk and on a phone; of its rules only that on contrast looks at colours."""
+    with opened(f"{html.as_uri()}/{name}.html", reduced_motion="reduce") as (page, _):
+        page.evaluate(THIN)
+        page.add_script_tag(path=AXE)
+        found = []
+        for width, scheme, rules in (
+            (1280, "light", []),
+            (1280, "dark", ["color-contrast"]),
+            (360, "dark", []),
+            (360, "light", ["color-contrast"]),
+        ):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
+            expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+            page.wait_for_timeout(300)  # colours change gradually
+            found += [f"{scheme}, {width} px: {what}" for what in page.evaluate(OBJECTIONS, rules)]
+        assert not found, "\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
