@@ -13,7 +13,7 @@ BROWSER := gan_theory/live/browser
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book test pages bench lab serve clean
+.PHONY: help book test pages bench faults lab serve clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
+	@echo 'make faults  kill a run on digits 20 times, and compare it with one left alone, in about 3 minutes'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'
@@ -86,6 +87,10 @@ bench: book
 	python tests/bench/mnist.py --out book/_build/bench
 	$(call heading,How well GANs on the line converge)
 	python -m gan_theory.one_dimensional
+
+faults: .venv/package
+	$(call heading,What 20 kills do to a run)
+	python tests/faults/killed.py
 
 lab: .venv/package
 	jupyter lab --notebook-dir=book

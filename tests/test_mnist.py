@@ -454,14 +454,22 @@ def test_more_epochs_go_on_from_the_last(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("poison", "named"),
-    [("D", "step 2 of epoch 2 .*loss is nan"), ("G", r"step 3 of epoch 2 generator\.0\.bias is not finite")],
+    ("poison", "named", "precision", "advice"),
+    [
+        ("D", "step 2 of epoch 2 .*loss is nan", "32-true", "a lower learning rate in the recipe."),
+        (
+            "G",
+            r"step 3 of epoch 2 generator\.0\.bias is not finite",
+            "bf16-mixed",
+            "a lower learning rate in the recipe or --precision 32-true.",
+        ),
+    ],
 )
 @pytest.mark.usefixtures("few")
 def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_checkpoint(
-    tmp_path, monkeypatch, capsys, poison, named
+    tmp_path, monkeypatch, capsys, poison, named, precision, advice
 ):
-    train(tmp_path / "healthy", epochs=1)
+    train(tmp_path / "healthy", "--precision", precision, epochs=1)
     train_epoch = Run.train_epoch
 
     def poisoned(run):
@@ -472,12 +480,39 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_checkpoint(
             yield step
 
     monkeypatch.setattr(Run, "train_epoch", poisoned)
-    assert train(tmp_path / "run") == 1
+    assert train(tmp_path / "run", "--precision", precision) == 1
     captured = capsys.readouterr()
     assert re.search(named, captured.err), captured.err
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    assert f"last finite checkpoint is still {checkpoint}, after epoch 1. With --resume" in captured.err
+    assert captured.err.endswith(f"try {advice}\n")
     assert "Traceback" not in captured.err
     assert state(tmp_path / "run") == state(tmp_path / "healthy")
     assert [line["epoch"] for line in read_log(tmp_path / "run")] == [1]
+
+
+@pytest.mark.usefixtures("few")
+def test_numbers_that_are_not_finite_after_ctrl_c_leave_the_batch_that_was_saved(
+    tmp_path, monkeypatch, capsys
+):
+    train_epoch = Run.train_epoch
+
+    def interrupted(run):
+        for step in train_epoch(run):
+            if run.batch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            if run.batch == 2:
+                torch.nn.init.constant_(run.discriminator[0].bias, torch.nan)
+            yield step
+
+    monkeypatch.setattr(Run, "train_epoch", interrupted)
+    assert train(tmp_path / "run") == 130
+    before = state(tmp_path / "run")
+    assert train(tmp_path / "run", "--resume") == 1
+    assert re.search(
+        r"step 3 of epoch 1 .*\.safetensors, after batch 1 of epoch 1\. With", capsys.readouterr().err
+    )
+    assert state(tmp_path / "run") == before
 
 
 @pytest.mark.parametrize(

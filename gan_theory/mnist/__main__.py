@@ -139,13 +139,16 @@ def _train(options: argparse.Namespace) -> int:
     )
     with _ctrl_c_asks() as asked_to_stop, bar:
         while run.epoch < options.epochs:
-            for step in run.train_epoch():
-                bar.update(len(step.logits_real) * fabric.world_size)
-                if fabric.all_reduce(torch.tensor(len(asked_to_stop), dtype=torch.float32)) > 0:
-                    run.save(checkpoint)
-                    bar.close()
-                    print(f"stopped after batch {run.batch} of epoch {run.epoch + 1}; add --resume to go on")
-                    return 130
+            with _diverging(run, options):
+                for step in run.train_epoch():
+                    bar.update(len(step.logits_real) * fabric.world_size)
+                    if fabric.all_reduce(torch.tensor(len(asked_to_stop), dtype=torch.float32)) > 0:
+                        run.save(checkpoint)
+                        bar.close()
+                        print(
+                            f"stopped after batch {run.batch} of epoch {run.epoch + 1}; add --resume to go on"
+                        )
+                        return 130
             if fabric.is_global_zero:
                 trained = run.trained()
                 if judge and run.epoch % options.judge_every == 0:
@@ -158,6 +161,22 @@ def _train(options: argparse.Namespace) -> int:
                 bar.write(_summary(run.log[-1], options.epochs))
             fabric.barrier()
     return 0
+
+
+@contextmanager
+def _diverging(run: Run, options: argparse.Namespace) -> Iterator[None]:
+    """Says, if training comes to numbers that are not finite, what there is to go on from, and how."""
+    # The checkpoint is of where the epoch is begun or gone on with: no step after it has been saved.
+    saved = f"batch {run.batch} of epoch {run.epoch + 1}" if run.batch else f"epoch {run.epoch}"
+    try:
+        yield
+    except FloatingPointError as error:
+        exact = " or --precision 32-true" if options.precision != "32-true" else ""
+        raise FloatingPointError(
+            f"{error}. The last finite checkpoint is still {options.out / 'checkpoint.safetensors'}, after"
+            f" {saved}. With --resume training goes on from it, and to the same end if nothing else is"
+            f" changed: try a lower learning rate in the recipe{exact}."
+        ) from None
 
 
 def _begin(options: argparse.Namespace, digits: MNIST, fabric: Fabric) -> Run:
