@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from gan_theory.checks import check_elementwise, check_tensor, is_integer
 from gan_theory.distributions import Density, as_density
 
 _GRID = 4096  # cells, the finer where the prior has more structure, on which the branches of G are looked for
@@ -83,7 +84,13 @@ class Pushforward(Distribution):
         return constraints.interval(min(ends), max(ends))
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Independent draws G(z) of the given shape, float64, without a gradient."""
+        """Independent draws G(z) of the given shape, float64, without a gradient.
+
+        Raises:
+            ValueError: if the shape is not one.
+        """
+        if not isinstance(sample_shape, Sequence) or not all(is_integer(size, 0) for size in sample_shape):
+            raise ValueError(f"sample_shape must be a sequence of sizes, none negative, got {sample_shape!r}")
         with torch.no_grad():
             z = self.prior.sample(torch.Size(sample_shape))
             return self._generate(z.double().reshape(-1)).reshape(z.shape)
@@ -95,12 +102,14 @@ class Pushforward(Distribution):
             x: points of any shape.
 
         Returns:
-            log p_g(x), float64, of the shape of x, in nats; -inf where no z leads, +inf at a critical value.
-            Differentiable in x and in the parameters of G and of the prior.
+            log p_g(x), float64, of the shape of x, in nats; -inf where no z leads, +inf at a critical value,
+            NaN where x is. Differentiable in x and in the parameters of G and of the prior.
 
         Raises:
+            TypeError: if x is not a tensor of real numbers.
             RuntimeError: if G has changed since the distribution was made.
         """
+        check_tensor(x, "x")
         probes = self._generate(self._z[::_PROBES])
         if not torch.allclose(probes.detach(), self._probes, rtol=1e-10, atol=1e-12):
             raise RuntimeError("G has changed since this Pushforward was made: make a new one")
@@ -114,7 +123,8 @@ class Pushforward(Distribution):
         singular, somewhere = (terms == math.inf).any(0), (terms > -math.inf).any(0)
         plain = somewhere & ~singular
         total = terms.where(plain, 0.0).logsumexp(0)
-        return torch.where(plain, total, torch.where(singular, math.inf, -math.inf)).reshape(x.shape)
+        elsewhere = torch.where(singular, math.inf, -math.inf).where(~flat.isnan(), math.nan)
+        return torch.where(plain, total, elsewhere).reshape(x.shape)
 
     def density(self) -> Density:
         """What quadrature must know: the branches' images as support, critical values as singular points."""
@@ -179,11 +189,7 @@ class Pushforward(Distribution):
             x = torch.func.functional_call(self.G, double, (column,))
         else:
             x = self.G(column)
-        if not isinstance(x, Tensor) or x.shape != column.shape:
-            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(
-                f"G must map a tensor of shape (n, 1) to one of the same shape, got {got} for n = {len(z)}"
-            )
+        check_elementwise(x, column, "G")
         return x.double().squeeze(1)
 
     def _generate_with_slope(self, z: Tensor, wanted: bool = False) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,8 @@ from torch.distributions import (
 )
 from torch.distributions.transforms import Transform
 
+from gan_theory.checks import check_tensor
+
 # Where a density has structure, in units of its scale, out to where it underflows (or is a plain power law).
 _CORE = np.r_[np.arange(0, 4, 0.5), np.arange(4, 10), 10, 12, 14, 17, 20, 26, 40]
 _LIGHT = np.r_[-_CORE[:0:-1], _CORE]
@@ -77,16 +79,18 @@ def log_density(p: Distribution, x: Tensor) -> Tensor:
         x: points of any shape.
 
     Returns:
-        log p(x), of the shape of x, in nats (per unit of x).
+        log p(x), of the shape of x, in nats (per unit of x); NaN where x is.
 
     Raises:
-        TypeError: if p is not a distribution.
+        TypeError: if p is not a distribution, or x not a tensor of real numbers.
         ValueError: if p is batched, not one-dimensional, discrete, or of unknown place and scale.
 
     >>> log_density(torch.distributions.Uniform(0.0, 0.5), torch.tensor([0.25, 2.0])).tolist()
     [0.6931471805599453, -inf]
     """
-    return as_density(p, "p").log_prob(x.double().reshape(-1)).reshape(x.shape)
+    density = as_density(p, "p")
+    check_tensor(x, "x")
+    return density.log_prob(x.double().reshape(-1)).reshape(x.shape)
 
 
 def as_density(distribution: Distribution | Density, name: str) -> Density:
@@ -220,7 +224,8 @@ def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Te
     def log_prob(x: Tensor) -> Tensor:
         x = x.unsqueeze(-1) if d.batch_shape else x
         inside = (x >= low) & (x <= high)
-        return torch.where(inside, d.log_prob(torch.where(inside, x, within)).clamp(min=LEAST), -math.inf)
+        outside = torch.where(x.isnan(), x, -math.inf)
+        return torch.where(inside, d.log_prob(torch.where(inside, x, within)).clamp(min=LEAST), outside)
 
     return log_prob
 
@@ -238,7 +243,9 @@ def _log_weights(mixture: MixtureSameFamily) -> Tensor:
 def _mixed(log_probs: Callable[[Tensor], Tensor], log_weights: Tensor) -> Callable[[Tensor], Tensor]:
     def log_prob(x: Tensor) -> Tensor:
         terms = log_probs(x) + log_weights
-        somewhere = torch.isfinite(terms).any(-1)  # logsumexp of nothing but -inf has no gradient
+        somewhere = (torch.isfinite(terms) | terms.isnan()).any(
+            -1
+        )  # logsumexp of nothing but -inf has no gradient
         return torch.where(somewhere, terms.where(somewhere.unsqueeze(-1), 0.0).logsumexp(-1), -math.inf)
 
     return log_prob

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
+from gan_theory.checks import is_real
 from gan_theory.distributions import LEAST, as_density, log_ratio, weigh
 from gan_theory.quadrature import Panels, integrate
 
@@ -153,7 +154,8 @@ def f_divergence(
         0-d float64 tensor in [0, inf], in the unit that f gives.
 
     Raises:
-        TypeError, ValueError: as `kl_divergence`; ValueError also if f is not convex or f(1) is not 0.
+        TypeError, ValueError: as `kl_divergence`; TypeError also if f is not callable, and ValueError if f is
+            not convex, f(1) is not 0, or slope_at_infinity is not that of f.
         ArithmeticError: if quadrature cannot decide the integral, or p/q leaves the range of float64 where
             that matters.
 
@@ -184,6 +186,10 @@ def f_divergence(
 
 def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[float, float]:
     """The limits f(0) and f'(inf), of an f that is convex on a grid with f(1) = 0."""
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {type(f).__name__}")
+    if not (slope is None or is_real(slope) or (isinstance(slope, float) and math.isinf(slope))):
+        raise ValueError(f"slope_at_infinity must be a number, math.inf or None, got {slope!r}")
     t = torch.logspace(-3, 3, 61, dtype=torch.float64)
     values = f(t)
     if not isinstance(values, Tensor) or values.shape != t.shape:
@@ -200,6 +206,11 @@ def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[f
     at_zero, tiny, smaller = f(torch.tensor([0.0, 1e-150, 1e-300], dtype=torch.float64)).tolist()
     if math.isnan(at_zero):  # t log t
         at_zero = math.inf if smaller - tiny > 1.0 else smaller
+    # The slope of a convex f rises to its limit, so that no chord is steeper.
+    if slope is not None and slope < chords[-1] - 2 * rounding / (t[-1] - t[-2]):
+        raise ValueError(
+            f"slope_at_infinity must be at least {chords[-1].item():.6g}, f's slope below 1000, got {slope!r}"
+        )
     if slope is None:
         large = torch.tensor([1e140, 1e150], dtype=torch.float64)
         slopes = (f(large) / large).tolist()

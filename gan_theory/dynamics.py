@@ -1,12 +1,13 @@
 r"""The smallest games in which training can be watched: two numbers, two players, and how they take turns."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+from gan_theory.checks import check_tensor, describe, is_integer, is_real
 
 Update = Literal["simultaneous", "alternating"]
 
@@ -124,12 +125,25 @@ def gradient_field(game: Game, theta: Tensor, psi: Tensor) -> Tensor:
     Returns:
         Tensor of that shape + (2,); differentiable if theta or psi requires a gradient.
 
+    Raises:
+        TypeError: if game has not both losses, or theta or psi is not a tensor of floating-point numbers.
+        ValueError: if theta and psi are not of one shape.
+
     Source:
         Mescheder et al. 2018, eq. (3).
 
     >>> gradient_field(BilinearGame(), torch.tensor(2.0), torch.tensor(3.0)).tolist()
     [-3.0, 2.0]
     """
+    _check_game(game)
+    for name, number in (("theta", theta), ("psi", psi)):
+        check_tensor(number, name)
+        if not number.is_floating_point():
+            raise TypeError(f"{name} must be a floating-point tensor, got {number.dtype}")
+    if theta.shape != psi.shape:
+        raise ValueError(
+            f"theta and psi must be of one shape, got {tuple(theta.shape)} and {tuple(psi.shape)}"
+        )
     differentiable = theta.requires_grad or psi.requires_grad
     with torch.enable_grad():
         theta, psi = (v if v.requires_grad else v.detach().requires_grad_() for v in (theta, psi))
@@ -168,6 +182,7 @@ def simulate(
         The trajectory of (theta, psi), (steps + 1, 2) float64, its start included.
 
     Raises:
+        TypeError: if game has not both losses.
         ValueError: if learning_rate, steps, update, discriminator_steps or the start is not as above.
         FloatingPointError: if the players run away beyond float64.
 
@@ -179,13 +194,14 @@ def simulate(
     >>> simulate(BilinearGame(), 1.0, 0.0, learning_rate=0.5, steps=1, update="alternating").tolist()
     [[1.0, 0.0], [0.75, 0.5]]
     """
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate}")
-    if not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"steps must be an integer and not negative, got {steps}")
+    _check_game(game)
+    if not (is_real(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate!r}")
+    if not is_integer(steps, 0):
+        raise ValueError(f"steps must be an integer and not negative, got {steps!r}")
     turns = _turns(update, discriminator_steps)
-    if not (math.isfinite(theta) and math.isfinite(psi)):
-        raise ValueError(f"theta and psi must start finite, got {theta} and {psi}")
+    if not (is_real(theta) and is_real(psi)):
+        raise ValueError(f"theta and psi must start finite, got {theta!r} and {psi!r}")
     point = torch.tensor([theta, psi], dtype=torch.float64)
     trajectory = [point]
     for _ in range(steps):
@@ -209,12 +225,19 @@ def eigenvalues(game: Game, theta: float = 0.0, psi: float = 0.0) -> Tensor:
         (2,) complex128, ascending in the imaginary part; a step of learning rate h multiplies by 1 + h times
         them.
 
+    Raises:
+        TypeError: if game has not both losses.
+        ValueError: if theta or psi is not a finite number.
+
     Source:
         Mescheder et al. 2018, Lemma 2.3: for the Dirac-GAN they are plus and minus i/2.
 
     >>> eigenvalues(DiracGAN()).imag.tolist()
     [-0.5, 0.5]
     """
+    _check_game(game)
+    if not (is_real(theta) and is_real(psi)):
+        raise ValueError(f"theta and psi must be finite numbers, got {theta!r} and {psi!r}")
     point = torch.tensor([theta, psi], dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda v: gradient_field(game, v[0], v[1]), point)
     values = torch.linalg.eigvals(jacobian)
@@ -225,8 +248,8 @@ def _turns(update: Update, discriminator_steps: int) -> list[Tensor]:
     """The turns of one step, each as what it multiplies theta's and psi's move by: 1 or 0."""
     if update not in ("simultaneous", "alternating"):
         raise ValueError(f"update must be 'simultaneous' or 'alternating', got {update!r}")
-    if not isinstance(discriminator_steps, int) or discriminator_steps < 1:
-        raise ValueError(f"discriminator_steps must be a positive integer, got {discriminator_steps}")
+    if not is_integer(discriminator_steps, 1):
+        raise ValueError(f"discriminator_steps must be a positive integer, got {discriminator_steps!r}")
     psi_moves, theta_moves = torch.eye(2, dtype=torch.float64).flip(0)
     if update == "alternating":
         return [psi_moves] * discriminator_steps + [theta_moves]
@@ -235,6 +258,15 @@ def _turns(update: Update, discriminator_steps: int) -> list[Tensor]:
     return [psi_moves + theta_moves]
 
 
+def _check_game(game: Game) -> None:
+    losses = (getattr(game, name, None) for name in ("generator_loss", "discriminator_loss"))
+    if isinstance(game, type) or not all(callable(loss) for loss in losses):
+        given = f"the class {game.__name__}" if isinstance(game, type) else describe(game)
+        raise TypeError(
+            f"game must have a generator_loss and a discriminator_loss, as DiracGAN() has, got {given}"
+        )
+
+
 def _check_penalty(penalty: float) -> None:
-    if not 0 <= penalty < math.inf:
-        raise ValueError(f"penalty must be finite and not negative, got {penalty}")
+    if not (is_real(penalty) and penalty >= 0):
+        raise ValueError(f"penalty must be finite and not negative, got {penalty!r}")

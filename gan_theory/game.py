@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
+from gan_theory.checks import check_elementwise, check_tensor, is_real
 from gan_theory.distributions import as_density, log_ratio, weigh
 from gan_theory.divergences import js_divergence
 from gan_theory.quadrature import integrate
@@ -22,16 +23,22 @@ class Discriminator:
     Args:
         logit: x (any shape) -> a(x) = log D(x)/(1 - D(x)), of the same shape; maybe infinite.
 
+    Raises:
+        TypeError: if logit is not callable; when called, if x is not a tensor of real numbers.
+
     >>> D = Discriminator(lambda x: 2 * x)
     >>> D(torch.tensor([0.0])).item()
     0.5
     """
 
     def __init__(self, logit: Callable[[Tensor], Tensor]) -> None:
+        if not callable(logit):
+            raise TypeError(f"logit must be callable, got {type(logit).__name__}")
         self.logit = logit
 
     def __call__(self, x: Tensor) -> Tensor:
         """The probability D(x), of the shape of x."""
+        check_tensor(x, "x")
         return torch.sigmoid(self.logit(x))
 
 
@@ -52,7 +59,8 @@ def optimal_discriminator(p_data: Distribution, p_g: Distribution, prior_real: f
         prior_real: the share of real samples, in (0, 1).
 
     Returns:
-        D*, called as D(x) for the probability; `D.logit(x)` for its logit, both float64, of the shape of x.
+        D*, called as D(x) for the probability; `D.logit(x)` for its logit, both float64, of the shape of x,
+        and NaN where x is.
 
     Raises:
         TypeError: if p_data or p_g is not a distribution.
@@ -66,12 +74,13 @@ def optimal_discriminator(p_data: Distribution, p_g: Distribution, prior_real: f
     >>> D.logit(torch.tensor([0.5, -99.5])).tolist()
     [0.0, 100.0]
     """
-    if not 0 < prior_real < 1:
-        raise ValueError(f"prior_real must be in (0, 1), got {prior_real}")
+    if not (is_real(prior_real) and 0 < prior_real < 1):
+        raise ValueError(f"prior_real must be in (0, 1), got {prior_real!r}")
     data, generated = as_density(p_data, "p_data"), as_density(p_g, "p_g")
     prior_logit = math.log(prior_real) - math.log1p(-prior_real)
 
     def logit(x: Tensor) -> Tensor:
+        check_tensor(x, "x")
         log_data, log_g = (density.log_prob(x.double().reshape(-1)) for density in (data, generated))
         return (log_ratio(log_data, log_g) + prior_logit).reshape(x.shape)
 
@@ -216,9 +225,5 @@ def _play(
 
 def _evaluate(D: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     y = D(x)
-    if not isinstance(y, Tensor) or y.shape != x.shape:
-        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(
-            f"D must map a tensor of shape (n,) to one of the same shape, got {got} for n = {len(x)}"
-        )
+    check_elementwise(y, x, "D")
     return y.double()

@@ -4,10 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions.transforms import Transform
+
+from gan_theory.checks import check_tensor, is_real
 
 _NEWTON_STEPS = 50
 _CHUNK = 2**21  # squared distances held at a time
@@ -24,7 +27,7 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         0-d tensor below inf, in nats, float64 if x is; -inf if an observation is outside the support.
 
     Raises:
-        TypeError: if p is not a distribution.
+        TypeError: if p is not a distribution, or x not a tensor of real numbers.
         ValueError: if p is batched, or x is not of the shape above, or empty.
 
     Source:
@@ -39,8 +42,8 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         raise TypeError(f"p must be a torch.distributions.Distribution, got {type(p).__name__}")
     if p.batch_shape:
         raise ValueError(f"p must be unbatched, got batch_shape {tuple(p.batch_shape)}")
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
+    if not isinstance(x, Tensor) or x.dtype != torch.bool:  # which a Bernoulli has
+        check_tensor(x, "x")
     if x.isnan().any():
         raise ValueError("x must be observations, got NaN")
     if x.dim() != 1 + len(p.event_shape) or x.shape[1:] != p.event_shape or not len(x):
@@ -71,7 +74,9 @@ def maximum_likelihood(
         The distribution at the maximum, its parameters detached, float64.
 
     Raises:
-        ValueError: if no parameter is given, or one starts outside its constraint; or as `log_likelihood`.
+        TypeError: if family is not callable, or x not a tensor of real numbers.
+        ValueError: if no parameter is given, or one does not start with finite numbers within its constraint;
+            or as `log_likelihood`.
         ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
             has no maximum, or is not smooth there, or the search has come to a saddle.
 
@@ -83,6 +88,9 @@ def maximum_likelihood(
     >>> round(fit.mean.item(), 6), round(fit.variance.item(), 6)
     (3.0, 4.666667)
     """
+    if not callable(family):
+        raise TypeError(f"family must be callable, got {type(family).__name__}")
+    check_tensor(x, "x")
     if not initial:
         raise ValueError("initial must name at least one parameter to fit, got none")
     known = getattr(family, "arg_constraints", {})
@@ -125,6 +133,8 @@ def maximum_likelihood(
 
 def _start(name: str, given: Tensor | float, constraint: constraints.Constraint) -> tuple[Transform, Tensor]:
     """The map of the real line to what a parameter may be, and where on the line it starts."""
+    if not (isinstance(given, Tensor) or is_real(given)) or not torch.as_tensor(given).isfinite().all():
+        raise ValueError(f"{name} must start with finite numbers, got {given!r}")
     start = torch.as_tensor(given, dtype=torch.float64).detach()
     if not constraint.check(start).all():
         raise ValueError(f"{name} must start within {constraint}, got {start.tolist()}")
@@ -177,7 +187,7 @@ class ParzenWindow:
         sigma: the kernel's standard deviation, in the unit of x, positive and finite.
 
     Raises:
-        TypeError: if samples is not a tensor.
+        TypeError: if samples is not a tensor of real numbers.
         ValueError: if samples is empty or not finite, or sigma is not positive and finite.
 
     Source:
@@ -191,14 +201,13 @@ class ParzenWindow:
     """
 
     def __init__(self, samples: Tensor, sigma: float) -> None:
-        if not isinstance(samples, Tensor):
-            raise TypeError(f"samples must be a tensor, got {type(samples).__name__}")
+        check_tensor(samples, "samples")
         if samples.dim() < 1 or not samples.numel() or not torch.isfinite(samples).all():
             raise ValueError(
                 f"samples must be finite, of shape (n, ...) with n >= 1, got shape {tuple(samples.shape)}"
             )
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma must be positive and finite, got {sigma}")
+        if not (is_real(sigma) and sigma > 0):
+            raise ValueError(f"sigma must be positive and finite, got {sigma!r}")
         self.event_shape = samples.shape[1:]
         self.sigma = float(sigma)
         flat = samples.double().reshape(len(samples), -1)
@@ -212,11 +221,13 @@ class ParzenWindow:
             x: (m, ...), each of the shape of one sample.
 
         Returns:
-            (m,) float64, in nats.
+            (m,) float64, in nats; NaN where x is.
 
         Raises:
+            TypeError: if x is not a tensor of real numbers.
             ValueError: if x is not of that shape.
         """
+        check_tensor(x, "x")
         if x.dim() < 1 or x.shape[1:] != self.event_shape:
             raise ValueError(f"x must have shape (m,) + {tuple(self.event_shape)}, got {tuple(x.shape)}")
         flat = x.double().reshape(len(x), self._samples.shape[1]) - self._centre
@@ -257,10 +268,10 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
         The one with the largest mean of `ParzenWindow(samples, sigma).log_prob(held_out)`.
 
     Raises:
-        TypeError: if samples is not a tensor.
-        ValueError: if samples is not as `ParzenWindow` wants it, held_out is empty or of another shape,
-            sigmas are not ascending, positive and at least three, or if the best of them is the first or the
-            last, so that a better one may lie beyond.
+        TypeError: if samples or held_out is not a tensor of real numbers.
+        ValueError: if samples is not as `ParzenWindow` wants it, held_out is empty, of another shape or not
+            finite, sigmas are not ascending, positive and at least three, or if the best of them is the first
+            or the last, so that a better one may lie beyond.
 
     Source:
         Breuleux, Bengio and Vincent 2011; the procedure behind Table 1 of Goodfellow et al. 2014.
@@ -269,12 +280,16 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
     >>> parzen_sigma(x[::10], x, [0.01, 0.05, 0.1, 1.0])
     0.05
     """
-    if len(sigmas) < 3 or any(low >= high for low, high in pairwise(sigmas)):
-        raise ValueError(f"sigmas must be three or more ascending numbers, got {list(sigmas)}")
+    grid = isinstance(sigmas, Sequence | np.ndarray) and len(sigmas) >= 3 and all(map(is_real, sigmas))
+    if not grid or any(low >= high for low, high in pairwise(sigmas)) or sigmas[0] <= 0:
+        raise ValueError(f"sigmas must be three or more ascending numbers, all positive, got {sigmas!r}")
     window = ParzenWindow(samples, sigmas[0])
-    if held_out.shape[1:] != window.event_shape or not len(held_out):
+    check_tensor(held_out, "held_out")
+    if not held_out.dim() or held_out.shape[1:] != window.event_shape or not len(held_out):
         expected = f"(m,) + {tuple(window.event_shape)} with m >= 1"
         raise ValueError(f"held_out must have shape {expected}, got {tuple(held_out.shape)}")
+    if not held_out.isfinite().all():
+        raise ValueError("held_out must be finite, got NaN or infinity")
     flat = held_out.double().reshape(len(held_out), -1) - window._centre  # noqa: SLF001  (of this module)
     best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001  (likewise)
     if best in {0, len(sigmas) - 1}:

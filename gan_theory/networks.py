@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gan_theory.checks import is_integer, is_real
+
 __all__ = [
     "Conditional",
     "Dropout",
@@ -55,13 +57,17 @@ def mlp(
         A module on (n, widths[0]) → (n, widths[-1]).
 
     Raises:
+        TypeError: If `activation` does not make modules.
         ValueError: If there are fewer than two widths, or one of them is not a positive integer.
 
     >>> mlp(1, 32, 32, 1)(torch.zeros(5, 1)).shape
     torch.Size([5, 1])
     """
-    if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
+    if len(widths) < 2 or not all(is_integer(width, 1) for width in widths):
         raise ValueError(f"widths must be two or more positive integers (input … output), not {widths}")
+    if not callable(activation) or isinstance(activation, nn.Module):
+        given = f"a {type(activation).__name__}"
+        raise TypeError(f"activation must make a module, as the class nn.Tanh does, not be {given}")
     layers: list[nn.Module] = []
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=2):
         hidden = number < len(widths)
@@ -143,9 +149,17 @@ class Conditional(nn.Module):
     Args:
         generator: From noise and label, (n, d + labels), to samples, (n, pixels).
         labels: How many of the last columns are the label, one of them 1 and the others 0.
+
+    Raises:
+        TypeError: If `generator` is not a module.
+        ValueError: If `labels` is not a positive integer.
     """
 
     def __init__(self, generator: nn.Module, labels: int) -> None:
+        if not isinstance(generator, nn.Module):
+            raise TypeError(f"generator must be a module, not {type(generator).__name__}")
+        if not is_integer(labels, 1):
+            raise ValueError(f"labels must be a positive integer, not {labels!r}")
         super().__init__()
         self.generator, self.labels = generator, labels
 
@@ -281,8 +295,12 @@ class Maxout(nn.Module):
         inputs: The width of the input.
         units: The width of the output.
         pieces: How many maps a unit chooses from.
-        scale: Weights start uniform on ± this, biases at 0.
+        scale: Weights start uniform on ± this, biases at 0; positive.
         generator: Where the initial weights are drawn from; PyTorch's global generator if None.
+
+    Raises:
+        ValueError: If `inputs`, `units` or `pieces` is not a positive integer, or `scale` not positive and
+            finite.
 
     Source:
         Goodfellow et al. 2013.
@@ -291,6 +309,11 @@ class Maxout(nn.Module):
     def __init__(
         self, inputs: int, units: int, pieces: int, *, scale: float, generator: torch.Generator | None = None
     ) -> None:
+        for name, number in (("inputs", inputs), ("units", units), ("pieces", pieces)):
+            if not is_integer(number, 1):
+                raise ValueError(f"{name} must be a positive integer, not {number!r}")
+        if not (is_real(scale) and scale > 0):
+            raise ValueError(f"scale must be positive and finite, not {scale!r}")
         super().__init__()
         self.pieces = pieces
         self.affine = _uniform(inputs, units * pieces, scale, generator)
@@ -309,11 +332,16 @@ class Dropout(nn.Module):
         probability: That an input is dropped, 0 ≤ probability < 1.
         generator: Where the draws come from; PyTorch's global generator if None.
 
+    Raises:
+        ValueError: If `probability` is not as said.
+
     Source:
         Srivastava et al. 2014.
     """
 
     def __init__(self, probability: float, *, generator: torch.Generator | None = None) -> None:
+        if not (is_real(probability) and 0 <= probability < 1):
+            raise ValueError(f"probability must be in [0, 1), not {probability!r}")
         super().__init__()
         self.keep, self.random = 1 - probability, generator
 

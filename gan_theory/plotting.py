@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from gan_theory.checks import is_integer
+
 ACCENT = "#D55E00"
 LINES: dict[str, dict[str, Any]] = {
     "p_data": {"color": "black", "linestyle": ":", "zorder": 2.5},  # stays visible where p_g covers it
@@ -102,9 +104,15 @@ def draw_densities(
         p_data: Values of :math:`p_{data}` there, shape (n,).
         p_g: Values of :math:`p_g` there, shape (n,).
         labels: How the legend names the two; a chapter on any p and q hands in those names.
+
+    Raises:
+        ValueError: If there is nothing to draw, or it has not the shape of ``x``.
     """
+    if p_data is None and p_g is None:
+        raise ValueError("p_data or p_g must be given, got None for both")
     for density, name, label in zip((p_data, p_g), ("p_data", "p_g"), labels, strict=True):
         if density is not None:
+            _check_curve(x, density, name)
             ax.plot(x, density, label=label, **LINES[name])
     ax.set_xlabel("$x$")
 
@@ -120,11 +128,21 @@ def draw_discriminator(
         D: Values of :math:`D(x)` in [0, 1] there, shape (n,).
         label: How the legend names it.
         learnt: Whether it was fitted to samples, and is drawn apart from the one given by a formula.
+
+    Raises:
+        ValueError: If ``D`` has not the shape of ``x``.
     """
+    _check_curve(x, D, "D")
     ax.plot(x, D, label=label, **LINES["D_learnt" if learnt else "D"])
     ax.update_datalim([(np.asarray(x)[0], 0.0), (np.asarray(x)[0], 1.0)])  # shows [0, 1], whatever D does
     ax.autoscale_view()
     ax.set_xlabel("$x$")
+
+
+def _check_curve(x: ArrayLike, y: ArrayLike, name: str) -> None:
+    shape, of_x = np.shape(y), np.shape(x)
+    if len(of_x) != 1 or not of_x[0] or shape != of_x:
+        raise ValueError(f"x and {name} must have one shape (n,), n at least 1, got {of_x} and {shape}")
 
 
 def draw_area(ax: Axes, x: ArrayLike, integrand: ArrayLike, label: str | None = None) -> None:
@@ -135,7 +153,11 @@ def draw_area(ax: Axes, x: ArrayLike, integrand: ArrayLike, label: str | None = 
         x: Points on the line, shape (n,).
         integrand: Values there, shape (n,).
         label: How the legend names it.
+
+    Raises:
+        ValueError: If ``integrand`` has not the shape of ``x``.
     """
+    _check_curve(x, integrand, "integrand")
     y = np.asarray(integrand)
     ax.plot(x, y, color=ACCENT, label=label)
     ax.fill_between(x, np.maximum(y, 0.0), facecolor=ACCENT, alpha=0.3, linewidth=0)
@@ -172,8 +194,10 @@ def draw_images(ax: Axes, images: ArrayLike, columns: int = 10) -> None:
         columns: How many images a row has.
 
     Raises:
-        ValueError: If ``images`` has another shape.
+        ValueError: If ``images`` has another shape, or ``columns`` is not a positive integer.
     """
+    if not is_integer(columns, 1):
+        raise ValueError(f"columns must be a positive integer, got {columns!r}")
     ink = np.asarray(images)
     if ink.ndim != 3 or len(ink) == 0:
         raise ValueError(f"images has shape {ink.shape}; it must be (n, height, width) with n at least 1")
@@ -207,8 +231,13 @@ def figure_1(x: ArrayLike, p_data: ArrayLike, stages: Sequence[Stage]) -> Figure
     Returns:
         The figure, closed.
 
+    Raises:
+        ValueError: If there is no stage, or an odd number of them, or a curve has not the shape of ``x``.
+
     Source: Goodfellow et al. 2014, Figure 1.
     """
+    if not len(stages) or len(stages) % 2:
+        raise ValueError(f"stages must be an even number of them, at least 2, got {len(stages)}")
     rows = len(stages) // 2
     ratios = [3.0, 1.0] * rows
     with figure(2 * rows, 2, height=3.4 * rows, sharex=True, height_ratios=ratios) as (fig, axes):

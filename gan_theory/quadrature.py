@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from gan_theory.checks import check_elementwise
 from gan_theory.distributions import Density, as_density
 
 Array = np.ndarray
@@ -66,14 +67,19 @@ def integrate(g: Callable[[Tensor], Tensor], *distributions: Distribution | Dens
         diverges.
 
     Raises:
-        TypeError: if a distribution is not one.
-        ValueError: if a distribution is batched, discrete, or of unknown place and scale.
+        TypeError: if g is not callable, there is no distribution, or one is not a distribution.
+        ValueError: if a distribution is batched, discrete, or of unknown place and scale; or g not
+            elementwise.
         ArithmeticError: if the integrand is NaN somewhere, or cannot be resolved.
 
     >>> standard_normal = torch.distributions.Normal(0.0, 1.0)
     >>> round(integrate(lambda x: x**2 * standard_normal.log_prob(x).exp(), standard_normal).item(), 12)
     1.0
     """
+    if not callable(g):
+        raise TypeError(f"g must be callable, got {type(g).__name__}")
+    if not distributions:
+        raise TypeError("distributions must be one or more, got none")
     panels = Panels(g, *(as_density(d, f"distribution {i + 1}") for i, d in enumerate(distributions)))
     needs_gradient = torch.is_grad_enabled() and (panels.x.requires_grad or g(panels.x[:, 0]).requires_grad)
     terms = panels.terms(g) if needs_gradient else panels.resolved
@@ -242,7 +248,10 @@ class Panels:
         settled = doubtful = 0.0
         for _ in range(_ROUNDS):
             x, weights = self._nodes(np, panel, low, high)
-            values = g(torch.from_numpy(x.ravel())).numpy().reshape(x.shape)
+            points = torch.from_numpy(x.ravel())
+            values = g(points)
+            check_elementwise(values, points, "g")
+            values = values.numpy().reshape(x.shape)
             if np.isnan(values).any():
                 raise ArithmeticError(f"the integrand is not a number at x = {x[np.isnan(values)][0]:.6g}")
             terms = values * weights

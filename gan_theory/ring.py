@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gan_theory.checks import check_random, check_tensor, is_integer, is_real
+
 __all__ = ["Coverage", "Ring"]
 
 
@@ -45,11 +47,11 @@ class Ring:
 
     def __post_init__(self) -> None:
         """Refuse what is no ring."""
-        if not isinstance(self.modes, int) or self.modes < 1:
+        if not is_integer(self.modes, 1):
             raise ValueError(f"modes must be a positive integer, got {self.modes!r}")
         for name in ("radius", "scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+            if not (is_real(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)!r}")
 
     @property
     def centres(self) -> Tensor:
@@ -66,7 +68,14 @@ class Ring:
 
         Returns:
             (size, 2).
+
+        Raises:
+            TypeError: if generator is not a `torch.Generator`.
+            ValueError: if size is not an integer, or negative.
         """
+        if not is_integer(size, 0):
+            raise ValueError(f"size must be an integer and not negative, got {size!r}")
+        check_random(generator, "generator")
         mode = torch.randint(self.modes, (size,), generator=generator)
         return self.centres[mode] + self.scale * torch.randn(size, 2, generator=generator)
 
@@ -86,6 +95,7 @@ class Ring:
             :math:`1 - e^{-9/2} = 0.9889`, but for what strays from one mode to another.
 
         Raises:
+            TypeError: if samples is not a tensor of floating-point numbers.
             ValueError: if samples or least is not as above.
 
         Source:
@@ -94,11 +104,14 @@ class Ring:
         >>> Ring(scale=0.1).coverage(torch.tensor([[2.0, 0.0], [2.0, 0.2], [0.0, 0.0], [0.0, 2.0]]), least=2)
         Coverage(modes_hit=1, high_quality=0.75)
         """
+        check_tensor(samples, "samples")
+        if not samples.is_floating_point():
+            raise TypeError(f"samples must be a floating-point tensor, got {samples.dtype}")
         if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
             raise ValueError(f"samples must have shape (n, 2), n at least 1, got {tuple(samples.shape)}")
         if not samples.isfinite().all():
-            raise ValueError("samples must be finite")
-        if not isinstance(least, int) or least < 1:
+            raise ValueError("samples must be finite, got NaN or infinity")
+        if not is_integer(least, 1):
             raise ValueError(f"least must be a positive integer, got {least!r}")
         distance, nearest = torch.cdist(samples, self.centres.to(samples)).min(dim=1)
         near = distance <= 3 * self.scale

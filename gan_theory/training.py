@@ -1,6 +1,5 @@
 """Algorithm 1 of the paper, once, for one dimension and for MNIST alike."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gan_theory.checks import is_integer, is_real
 from gan_theory.losses import discriminator_loss, non_saturating_generator_loss
 
 __all__ = ["Step", "train"]
@@ -80,19 +80,28 @@ def train(
         A `Step` after each iteration.
 
     Raises:
+        TypeError: If a player, `sample_noise` or `generator_loss` is not callable, `real_batches` not
+            iterable, or an optimiser none.
         ValueError: If `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
-            with `simultaneous`, or `gradient_penalty` is negative or not finite.
+            with `simultaneous`, `gradient_penalty` is negative or not finite, or `first` is not an
+            integer, or negative.
 
     Source:
         Goodfellow et al. 2014, Algorithm 1; Mescheder et al. 2018, Equation 9.
     """
-    for name, steps in (("discriminator_steps", discriminator_steps), ("penalty_every", penalty_every)):
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"{name} must be a positive integer, not {steps!r}")
+    _check_players(
+        generator=generator,
+        discriminator=discriminator,
+        sample_noise=sample_noise,
+        generator_loss=generator_loss,
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
+    )
+    if not isinstance(real_batches, Iterable | Tensor):
+        raise TypeError(f"real_batches must be an iterable of minibatches, not {type(real_batches).__name__}")
+    _check_numbers(discriminator_steps, penalty_every, gradient_penalty, first)
     if simultaneous and discriminator_steps > 1:
         raise ValueError(f"simultaneous updates are one of each player, not {discriminator_steps} of D")
-    if not 0 <= gradient_penalty < math.inf:
-        raise ValueError(f"gradient_penalty must be at least 0 and finite, not {gradient_penalty!r}")
     penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2, penalty_every)
     parameters_of_g = _parameters(generator_optimizer)
     if simultaneous:
@@ -124,6 +133,24 @@ def train(
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
         generator_optimizer.step()
         yield _step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
+
+
+def _check_players(**given: object) -> None:
+    for name, part in given.items():
+        if name.endswith("optimizer") and not isinstance(part, Optimizer):
+            raise TypeError(f"{name} must be an optimizer, not {type(part).__name__}")
+        if not name.endswith("optimizer") and not callable(part):
+            raise TypeError(f"{name} must be callable, not {type(part).__name__}")
+
+
+def _check_numbers(discriminator_steps: int, penalty_every: int, gradient_penalty: float, first: int) -> None:
+    for name, steps in (("discriminator_steps", discriminator_steps), ("penalty_every", penalty_every)):
+        if not is_integer(steps, 1):
+            raise ValueError(f"{name} must be a positive integer, not {steps!r}")
+    if not (is_real(gradient_penalty) and gradient_penalty >= 0):
+        raise ValueError(f"gradient_penalty must be at least 0 and finite, not {gradient_penalty!r}")
+    if not is_integer(first, 0):
+        raise ValueError(f"first must be an integer and not negative, not {first!r}")
 
 
 def _penalty(

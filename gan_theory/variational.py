@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
+from gan_theory.checks import check_elementwise, check_tensor
 from gan_theory.distributions import as_density, log_ratio, weigh
 from gan_theory.quadrature import integrate
 
@@ -125,16 +126,24 @@ class Critic:
         divergence: the f-divergence that T is to estimate.
         log_ratio: x (n,) -> r(x) (n,), maybe infinite.
 
+    Raises:
+        TypeError: if divergence is not an FDivergence, or log_ratio not callable; when called, if x is not a
+            tensor of real numbers.
+
     >>> Critic(PEARSON, lambda x: x)(torch.tensor([0.0])).item()
     0.0
     """
 
     def __init__(self, divergence: FDivergence, log_ratio: Function) -> None:
+        _check_divergence(divergence)
+        if not callable(log_ratio):
+            raise TypeError(f"log_ratio must be callable, got {type(log_ratio).__name__}")
         self.divergence = divergence
         self.log_ratio = log_ratio
 
     def __call__(self, x: Tensor) -> Tensor:
         """T(x), of the shape of x."""
+        check_tensor(x, "x")
         return self.divergence.critic(self.log_ratio(x))
 
 
@@ -154,7 +163,7 @@ def optimal_critic(p: Distribution, q: Distribution, divergence: FDivergence) ->
         T*, called as T(x), float64, of the shape of x; in the unit of f.
 
     Raises:
-        TypeError: if p or q is not a distribution.
+        TypeError: if p or q is not a distribution, or divergence not an FDivergence.
         ValueError: if one is batched, discrete, or of unknown place and scale.
 
     Source:
@@ -206,8 +215,7 @@ def variational_bound(T: Function, p: Distribution, q: Distribution, divergence:
     """
     if not callable(T):
         raise TypeError(f"T must be callable, got {type(T).__name__}")
-    if not isinstance(divergence, FDivergence):
-        raise TypeError(f"divergence must be an FDivergence, got {type(divergence).__name__}")
+    _check_divergence(divergence)
     first, second = as_density(p, "p"), as_density(q, "q")
     through_ratio = isinstance(T, Critic) and T.divergence is divergence
 
@@ -222,13 +230,14 @@ def variational_bound(T: Function, p: Distribution, q: Distribution, divergence:
     return integrate(integrand, first, second)
 
 
+def _check_divergence(divergence: FDivergence) -> None:
+    if not isinstance(divergence, FDivergence):
+        raise TypeError(f"divergence must be an FDivergence, got {type(divergence).__name__}")
+
+
 def _evaluate(T: Function, x: Tensor) -> Tensor:
     t = T(x)
-    if not isinstance(t, Tensor) or t.shape != x.shape:
-        got = tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__
-        raise ValueError(
-            f"T must map a tensor of shape (n,) to one of the same shape, got {got} for n = {len(x)}"
-        )
+    check_elementwise(t, x, "T")
     if bool(t.isnan().any()):
         raise ValueError(f"T must be a number everywhere, got nan at x = {x[t.isnan()][0].item():.6g}")
     return t.double()

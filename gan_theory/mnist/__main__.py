@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +24,13 @@ from matplotlib.image import imread, imsave
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_theory.mnist.checkpoint import CheckpointError, write_atomically, write_checkpoint
+from gan_theory.mnist.checkpoint import (
+    CheckpointError,
+    folder_for,
+    write_atomically,
+    write_checkpoint,
+    write_together,
+)
 from gan_theory.mnist.classifier import PATH as CLASSIFIER
 from gan_theory.mnist.classifier import load_classifier, train_classifier
 from gan_theory.mnist.data import MNIST, TRAINED_ON, load_mnist
@@ -190,8 +197,8 @@ def _begin(options: argparse.Namespace, digits: MNIST, fabric: Fabric) -> Run:
         if options.resume:
             run.load(checkpoint)
         elif fabric.is_global_zero:
-            out.mkdir(parents=True, exist_ok=True)
-            run.save(checkpoint)
+            with folder_for(out):
+                run.save(checkpoint)
         if fabric.is_global_zero:
             if run.epoch == run.batch == 0:
                 _write_json(out / "run.json", _description(options))
@@ -263,18 +270,24 @@ def _description(options: argparse.Namespace) -> dict[str, Any]:
 def _evaluate(options: argparse.Namespace) -> int:
     digits = load_mnist()
     trained, folder = _find_run(options.run, digits)
+    out = options.out or folder / "evaluation"
+    _check_folder(out)
     judge = Judge(digits, load_classifier())
     row, z, samples = _judge(trained, judge, digits, options.samples)
-    out = options.out or folder / "evaluation"
-    out.mkdir(parents=True, exist_ok=True)
     images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
     neighbours = images[nearest(samples[:32], images)]
     pairs = torch.stack([samples[:32], neighbours], dim=1).flatten(end_dim=1)
     ways = torch.lerp(z[:8, None], z[8:16, None], torch.linspace(0, 1, 8)[:, None]).flatten(end_dim=1)
-    for name, shown in (("samples", samples[:64]), ("nearest", pairs), ("between", trained.generate(ways))):
-        _write_grid(out / f"{name}.png", shown.numpy())
-    _write_classes(out / "classes.png", row["classes"], judge.shares)
-    _write_json(out / "evaluation.json", row)
+    grids = {"samples": samples[:64], "nearest": pairs, "between": trained.generate(ways)}
+    try:
+        with folder_for(out):
+            write_together(
+                {out / f"{name}.png": _grid(shown.numpy()) for name, shown in grids.items()}
+                | {out / "classes.png": _classes(row["classes"], judge.shares)}
+                | {out / "evaluation.json": _json(row)}
+            )
+    except OSError as error:
+        raise _misuse("--out", str(error)) from None
     for name, value in row.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     return 0
@@ -306,6 +319,7 @@ def _judge(trained: Trained, judge: Judge, digits: MNIST, n: int) -> tuple[dict[
 
 
 def _references(options: argparse.Namespace) -> int:
+    _check_file(options.out)
     digits, n = load_mnist(), options.samples
     images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
     judge, real = Judge(digits, load_classifier()), images[:n]
@@ -328,7 +342,10 @@ def _find_run(given: str, digits: MNIST) -> tuple[Trained, Path]:
     """The run of a directory, or of that name in the package, and where its evaluation belongs."""
     folder = Path(given)
     if given in shipped():
-        return load_run(given), Path("runs") / given
+        run = load_run(given)
+        if run.generator is None:
+            raise _misuse("RUN", f"{given} is shipped with its log alone: there is nothing to judge")
+        return run, Path("runs") / given
     try:
         images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
         return Run.from_checkpoint(folder / "checkpoint.safetensors", images, labels).trained(), folder
@@ -338,16 +355,21 @@ def _find_run(given: str, digits: MNIST) -> tuple[Trained, Path]:
 
 def _ship(options: argparse.Namespace) -> int:
     digits, folder = load_mnist(), options.run
+    if not re.fullmatch(r"\w[\w.-]*", options.name):  # a folder of its own, in that of the runs
+        raise _misuse("--name", f"must be letters, digits, '_', '.' and '-', not {options.name!r}")
     try:
         images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
         run = Run.from_checkpoint(folder / "checkpoint.safetensors", images, labels)
-        description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        description = _read_description(folder / "run.json")
+        pictures = {} if options.log_only else _pictures(folder, run.epoch)
     except (OSError, ValueError) as error:
         raise _misuse("RUN", str(error)) from None
+    if not run.log:
+        raise _misuse("RUN", f"{folder} holds a run that has not come to the end of an epoch")
     trained, networks = run.trained(), not options.log_only
     trained.report = {**description, "seconds": run.log[-1]["seconds"]}
+    trained.pictures = pictures
     if networks:
-        trained.pictures = _pictures(folder, run.epoch)
         for network in (trained.generator, trained.discriminator):
             network.half().float()  # they are judged as they are shipped, in half precision
     trained.report["row"], *_ = _judge(trained, Judge(digits, load_classifier()), digits, options.samples)
@@ -356,16 +378,38 @@ def _ship(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not what the run has written ({error})") from None
+    if not isinstance(description, dict):
+        raise ValueError(f"{path} is not what the run has written, but a {type(description).__name__}")  # noqa: TRY004
+    return description
+
+
+def _read_grid(path: Path) -> np.ndarray:
+    """What `_grid` has made of images, a pixel for a pixel: (240, 240), 1 for paper."""
+    try:
+        grid = imread(path)
+    except (SyntaxError, ValueError) as error:  # the former is what Pillow calls a broken file
+        raise ValueError(f"{path} is not what the run has written ({error})") from None
+    if grid.shape[:2] != (480, 480):
+        raise ValueError(f"{path} is not what the run has written, but of shape {grid.shape}")
+    return grid[::2, ::2, 0]
+
+
 def _pictures(folder: Path, epochs: int) -> dict[str, Tensor]:
     """The fixed noise seen by G, from the grids: at the beginning, and then ever less often."""
     chosen = sorted({0, *(min(epochs, round(1.5**i)) for i in range(40) if 1.5**i < 1.5 * epochs)})
-    grids = np.stack([imread(folder / f"epoch-{epoch:04}.png")[::2, ::2, 0] for epoch in chosen])
+    grids = np.stack([_read_grid(folder / f"epoch-{epoch:04}.png") for epoch in chosen])
     tiles = grids.reshape(-1, 8, 30, 8, 30).swapaxes(2, 3)[..., 1:29, 1:29].reshape(-1, 64, 28, 28)
     images = torch.from_numpy(np.round(255 * (1 - tiles)).astype(np.uint8))
     return {"epoch": torch.tensor(chosen), "images": images}
 
 
 def _classifier(options: argparse.Namespace) -> int:
+    _check_file(options.out)
     digits, random = load_mnist(), torch.Generator().manual_seed(0)
     images, test = (torch.from_numpy(each) / 255 for each in (digits.x_train[:TRAINED_ON], digits.x_test))
     labels = torch.from_numpy(digits.y_train[:TRAINED_ON]).long()
@@ -397,6 +441,19 @@ def _check_new(out: Path) -> None:
         raise _misuse("--out", f"{out} is not empty (it holds {found[0]}); choose another directory")
 
 
+def _check_folder(out: Path) -> None:
+    above = next(path for path in (out, *out.parents) if path.exists())
+    if not above.is_dir():
+        raise _misuse("--out", f"{out} must be a directory, and {above} is none")
+
+
+def _check_file(out: Path) -> None:
+    if out.is_dir():
+        raise _misuse("--out", f"{out} is a directory; it must be a file")
+    if not out.parent.is_dir():
+        raise _misuse("--out", f"{out} must be a file in a directory, and {out.parent} is none")
+
+
 @contextmanager
 def _ctrl_c_asks() -> Iterator[list[bool]]:
     """Turns the first Ctrl-C into a request, a list that is no longer empty; the second stops at once."""
@@ -418,20 +475,28 @@ def _write_log(out: Path, run: Run) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(path, _json(content))
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _write_grid(path: Path, images: np.ndarray) -> None:
-    """Writes 64 images as one, 8 by 8, dark ink on light paper, each pixel drawn 2 by 2."""
+    write_atomically(path, _grid(images))
+
+
+def _grid(images: np.ndarray) -> bytes:
+    """64 images as one, 8 by 8, dark ink on light paper, each pixel drawn 2 by 2."""
     tiles = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(8, 8, 30, 30)
     grid = tiles.swapaxes(1, 2).reshape(240, 240).repeat(2, axis=0).repeat(2, axis=1)
     png = BytesIO()
     imsave(png, grid, cmap="gray_r", vmin=0, vmax=1, format="png")
-    write_atomically(path, png.getvalue())
+    return png.getvalue()
 
 
-def _write_classes(path: Path, classes: list[int], shares: Tensor) -> None:
-    """Draws how many samples are seen as each digit, beside as many as the data would have."""
+def _classes(classes: list[int], shares: Tensor) -> bytes:
+    """A drawing of how many samples are seen as each digit, beside as many as the data would have."""
     with figure(height=3.0) as (fig, ax):
         ax.bar(range(10), classes, color=LINES["p_g"]["color"], label="samples")
         expected = sum(classes) * shares
@@ -440,7 +505,7 @@ def _write_classes(path: Path, classes: list[int], shares: Tensor) -> None:
         ax.legend()
     png = BytesIO()
     fig.savefig(png)
-    write_atomically(path, png.getvalue())
+    return png.getvalue()
 
 
 def _summary(line: dict[str, Any], epochs: int) -> str:

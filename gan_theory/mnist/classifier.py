@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from gan_theory.checks import check_random, describe, is_integer
 from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint
 
 __all__ = ["Classifier", "Seen", "load_classifier", "train_classifier"]
@@ -57,7 +58,14 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def look(self, images: Tensor, batch_size: int = 1000) -> Seen:
-        """The same for many images, a part at a time, with the statistics that were learnt."""
+        """The same for many images, a part at a time, with the statistics that were learnt.
+
+        Raises:
+            ValueError: If images are not as said, or batch_size is not a positive integer.
+        """
+        _check_digits(images)
+        if not is_integer(batch_size, 1):
+            raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
         self.eval()
         parts = [self(part) for part in images.split(batch_size)]
         return Seen(*(torch.cat(each) for each in zip(*parts, strict=True)))
@@ -78,7 +86,21 @@ def train_classifier(
 
     Yields:
         The classifier and its mean loss (nats) after each batch of 128.
+
+    Raises:
+        TypeError: If random is not a `torch.Generator`.
+        ValueError: If images, labels or epochs are not as said.
     """
+    _check_digits(images)
+    if not images.isfinite().all():
+        raise ValueError("images must be finite, got NaN or infinity")
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"labels must be int64 of shape ({len(images)},), not {describe(labels)}")
+    if labels.min() < 0 or labels.max() > 9:
+        raise ValueError(f"labels must be from 0 to 9, not from {labels.min()} to {labels.max()}")
+    if not is_integer(epochs, 1):
+        raise ValueError(f"epochs must be a positive integer, not {epochs!r}")
+    check_random(random, "random")
     classifier = Classifier(generator=random)
     optimizer = torch.optim.Adam(classifier.parameters(), fused=True)
     batches = -(-len(images) // 128)
@@ -95,6 +117,13 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             yield classifier, loss.item()
+
+
+def _check_digits(images: Tensor) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != (28, 28):
+        raise ValueError(f"images must be floating-point, of shape (n, 28, 28), not {describe(images)}")
+    if not images.numel():
+        raise ValueError(f"images must be one or more, not {describe(images)}")
 
 
 def load_classifier() -> Classifier:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan_theory.checks import describe
+
 __all__ = ["MNIST", "TRAINED_ON", "load_mnist", "to_images", "to_pixels"]
 
 PATH = Path(__file__).with_name("data") / "mnist.npz"
@@ -65,9 +67,15 @@ def to_pixels(images: np.ndarray | Tensor) -> Tensor:
     Returns:
         (n, 784), float32, −1 for paper and 1 for ink.
 
+    Raises:
+        ValueError: If `images` is not as said.
+
     >>> to_pixels(np.full((1, 28, 28), 255, dtype=np.uint8))[0, :3]
     tensor([1., 1., 1.])
     """
+    bytes_ = isinstance(images, np.ndarray | Tensor) and images.dtype in (np.uint8, torch.uint8)
+    if not bytes_ or images.shape[1:] != (28, 28):
+        raise ValueError(f"images must be uint8 of shape (n, 28, 28), not {describe(images)}")
     return (torch.as_tensor(images).flatten(start_dim=1) / 127.5).sub_(1)
 
 
@@ -80,7 +88,12 @@ def to_images(pixels: Tensor) -> Tensor:
     Returns:
         (n, 28, 28), in [0, 1], 0 for paper and 1 for ink.
 
+    Raises:
+        ValueError: If `pixels` is not of that shape, or no tensor.
+
     >>> to_images(-torch.ones(2, 784)).shape
     torch.Size([2, 28, 28])
     """
+    if not isinstance(pixels, Tensor) or pixels.dim() != 2 or pixels.shape[1] != 784:
+        raise ValueError(f"pixels must be a tensor of shape (n, 784), not {describe(pixels)}")
     return (pixels.unflatten(1, (28, 28)) + 1) / 2

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from gan_theory.checks import check_tensor, describe, is_integer
 from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist.classifier import Classifier
 from gan_theory.mnist.data import MNIST, TRAINED_ON
@@ -49,11 +50,13 @@ def parzen(samples: Tensor, held_out: Tensor, test: Tensor) -> Parzen:
         Mean over the test images, standard error of that mean (not the spread of runs), and σ.
 
     Raises:
-        ValueError: As `parzen_sigma`, in particular if the best σ is at the edge of the first grid.
+        TypeError, ValueError: As `parzen_sigma`, in particular if the best σ is at the edge of the first
+            grid; and if test is not as said, or not finite.
 
     Source:
         Goodfellow et al. 2014, Section 5 and their released code.
     """
+    _check_images(test, "test", least=2)
     coarse = np.logspace(-1, 0, 10)
     middle = list(coarse).index(parzen_sigma(samples, held_out, list(coarse)))
     fine = np.geomspace(coarse[middle - 1], coarse[middle + 1], 25)
@@ -80,7 +83,8 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
         At least 0, up to rounding, in the squared unit of x.
 
     Raises:
-        ValueError: If the shapes are not as said.
+        TypeError: If x or y is not a tensor of real numbers.
+        ValueError: If the shapes are not as said, or x or y is not finite.
 
     Source:
         Heusel et al. 2017, Equation 6.
@@ -89,7 +93,11 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     >>> frechet_distance(x, x + 3)
     9.0
     """
-    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+    for name, sample in (("x", x), ("y", y)):
+        check_tensor(sample, name)
+        if not sample.isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+    if x.dim() != 2 or y.dim() != 2 or not x.shape[1] == y.shape[1] > 0 or min(len(x), len(y)) < 2:
         raise ValueError(
             f"x and y must be (n, d) and (m, d) with n, m ≥ 2, not {tuple(x.shape)} and {tuple(y.shape)}"
         )
@@ -114,14 +122,21 @@ def class_divergence(classes: Tensor, shares: Tensor) -> float:
         :math:`\sum_i \hat q_i \log (\hat q_i / p_i)`, at least 0.
 
     Raises:
+        TypeError: If classes or shares is not a tensor of real numbers.
         ValueError: If there are no classes, one is not among the k, or the shares are not a distribution.
 
     >>> round(class_divergence(torch.tensor([0, 0, 0, 1]), torch.tensor([0.5, 0.5])), 4)
     0.1308
     """
+    check_tensor(classes, "classes")
+    check_tensor(shares, "shares")
+    if classes.dim() != 1 or classes.is_floating_point():
+        raise ValueError(f"classes must be integers, of shape (n,), not {describe(classes)}")
+    if shares.dim() != 1 or not shares.is_floating_point():
+        raise ValueError(f"shares must be floating-point, of shape (k,), not {describe(shares)}")
     if not len(classes) or classes.min() < 0 or classes.max() >= len(shares):
         raise ValueError(f"classes must be integers from 0 to {len(shares) - 1}, at least one, not {classes}")
-    if (shares <= 0).any() or abs(shares.sum() - 1) > 1e-5:
+    if not ((shares > 0).all() and abs(shares.sum() - 1) <= 1e-5):
         raise ValueError(f"shares must be positive with sum 1, not {shares.tolist()}")
     found = torch.bincount(classes, minlength=len(shares)).double() / len(classes)
     return torch.xlogy(found, found / shares).sum().item()
@@ -130,9 +145,15 @@ def class_divergence(classes: Tensor, shares: Tensor) -> float:
 def sharpness(images: Tensor) -> float:
     r"""The mean size of the difference of neighbouring pixels: (n, h, w) in [0, 1] → a number in [0, 1].
 
+    Raises:
+        ValueError: If images are not of that shape, or not finite.
+
     >>> sharpness(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]))
     0.5
     """
+    _check_images(images, "images", least=1)
+    if images[0].numel() < 2:
+        raise ValueError(f"images must have two pixels or more each, not {describe(images)}")
     across, down = images.diff(dim=2).abs(), images.diff(dim=1).abs()
     return ((across.sum() + down.sum()) / (across.numel() + down.numel())).item()
 
@@ -146,12 +167,24 @@ def nearest(images: Tensor, data: Tensor) -> Tensor:
 
     Returns:
         (n,), integers from 0 to m − 1.
+
+    Raises:
+        ValueError: If images or data are not as said, or not finite.
     """
+    _check_images(images, "images", least=1)
+    _check_images(data, "data", least=1)
+    if images.shape[1:] != data.shape[1:]:
+        raise ValueError(f"images must be as large as data, not {describe(images)} beside {describe(data)}")
     return torch.cdist(images.flatten(1), data.flatten(1)).argmin(1)
 
 
 def blurred(images: Tensor) -> Tensor:
-    r"""Each pixel the mean of the 3 by 3 around it, with paper beyond the edge: (n, h, w) → (n, h, w)."""
+    r"""Each pixel the mean of the 3 by 3 around it, with paper beyond the edge: (n, h, w) → (n, h, w).
+
+    Raises:
+        ValueError: If images are not of that shape, or not finite.
+    """
+    _check_images(images, "images", least=1)
     return avg_pool2d(images, 3, stride=1, padding=1)
 
 
@@ -161,7 +194,13 @@ def averaged(images: Tensor, neighbours: int = 5) -> Tensor:
     Args:
         images: (n, h, w), n > neighbours.
         neighbours: How many others.
+
+    Raises:
+        ValueError: If images or neighbours are not as said.
     """
+    if not is_integer(neighbours, 0):
+        raise ValueError(f"neighbours must be an integer and not negative, not {neighbours!r}")
+    _check_images(images, "images", least=neighbours + 1)
     flat = images.flatten(1)
     near = [torch.cdist(p, flat).topk(1 + neighbours, largest=False).indices for p in flat.split(1000)]
     return images[torch.cat(near)].mean(1)
@@ -170,15 +209,33 @@ def averaged(images: Tensor, neighbours: int = 5) -> Tensor:
 def centroids(images: Tensor, count: int, *, seed: int = 0) -> Tensor:
     r"""The centroids of k-means after ten rounds from randomly chosen images: (n, h, w) → (count, h, w).
 
+    Raises:
+        ValueError: If images are not as said, count is not from 1 to their number, or seed not below 2³².
+
     Source:
         Lloyd 1982; by scikit-learn, which is not among the package's own requirements.
     """
+    _check_images(images, "images", least=1)
+    if not is_integer(count, 1) or count > len(images):
+        raise ValueError(f"count must be an integer from 1 to {len(images)}, not {count!r}")
+    if not is_integer(seed, 0) or seed >= 2**32:
+        raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
     from sklearn.cluster import KMeans  # noqa: PLC0415  (only this needs it)
 
     k_means = KMeans(count, init="random", n_init=1, max_iter=10, random_state=seed)
     with warnings.catch_warnings(action="ignore"):  # ten rounds are not all that it could use
         k_means.fit(images.flatten(1).numpy())
     return torch.from_numpy(k_means.cluster_centers_).float().unflatten(1, images.shape[1:])
+
+
+def _check_images(images: Tensor, name: str, *, least: int) -> None:
+    tensor = isinstance(images, Tensor) and images.is_floating_point() and images.dim() == 3
+    if not tensor or len(images) < least or not images.numel():
+        raise ValueError(
+            f"{name} must be floating-point, of shape (n, h, w) with n ≥ {least}, not {describe(images)}"
+        )
+    if not images.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
 class Judge:
@@ -194,10 +251,15 @@ class Judge:
         held_out: The digits on which σ is chosen, the first 1,000 held out, as the authors have it.
 
     Raises:
+        TypeError: If digits or classifier is not one.
         ValueError: If the training digits are too few for any to be held out.
     """
 
     def __init__(self, digits: MNIST, classifier: Classifier, *, on_test: bool = True) -> None:
+        if not isinstance(digits, MNIST):
+            raise TypeError(f"digits must be an MNIST, as load_mnist() gives it, not {type(digits).__name__}")
+        if not isinstance(classifier, Classifier):
+            raise TypeError(f"classifier must be a Classifier, not {type(classifier).__name__}")
         held_out = torch.from_numpy(digits.x_train[TRAINED_ON:]) / 255
         if len(held_out) < 1002:
             raise ValueError(f"digits must have 1,002 or more held out, not {len(held_out)}")
@@ -218,8 +280,13 @@ class Judge:
             `class_divergence` (nats) from the shares of the training digits; and `sharpness`.
 
         Raises:
-            ValueError: As `parzen`.
+            ValueError: As `parzen`, or if samples are not as said.
         """
+        _check_images(samples, "samples", least=2)
+        inside = samples.min() >= -1e-6 and samples.max() <= 1 + 1e-6  # means of images, but for rounding
+        if samples.shape[1:] != (28, 28) or not inside:
+            said = f"{describe(samples)} from {samples.min():.4g} to {samples.max():.4g}"
+            raise ValueError(f"samples must be of shape (n, 28, 28), in [0, 1], not {said}")
         seen = self.classifier.look(samples)
         classes = seen.logits.argmax(1)
         return {

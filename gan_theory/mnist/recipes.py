@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Adam, Optimizer
 
+from gan_theory.checks import check_random, is_integer
 from gan_theory.mnist.data import TRAINED_ON, load_mnist
 from gan_theory.networks import (
     book_discriminator,
@@ -101,9 +102,14 @@ class Recipe:
         """What G draws from: z, and for a conditional recipe the labels (n,) beside it, as ten columns.
 
         Raises:
-            ValueError: If labels are missing where the recipe wants them, given where it wants none, or not
-                n integers from 0 to 9.
+            TypeError: If random is neither a `torch.Generator` nor None, which is PyTorch's global one.
+            ValueError: If n is not an integer, or negative; or if labels are missing where the recipe wants
+                them, given where it wants none, or not n integers from 0 to 9.
         """
+        if not is_integer(n, 0):
+            raise ValueError(f"n must be an integer and not negative, not {n!r}")
+        if random is not None:
+            check_random(random, "generator")
         z = self.prior(n, self.noise_dimensions, random)
         if not self.conditional:
             if labels is not None:
@@ -113,7 +119,8 @@ class Recipe:
 
     def columns(self, n: int, labels: Tensor | None) -> Tensor:
         """Labels (n,) as ten columns, one of them 1 and the others 0."""
-        if labels is None or labels.shape != (n,) or not ((labels >= 0) & (labels < LABELS)).all():
+        integers = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
+        if not integers or labels.shape != (n,) or not ((labels >= 0) & (labels < LABELS)).all():
             raise ValueError(f"labels must be {n} integers from 0 to {LABELS - 1}, not {labels}")
         return one_hot(labels.long(), LABELS).float()
 

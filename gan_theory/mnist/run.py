@@ -16,6 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from gan_theory.checks import describe, is_integer
 from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from gan_theory.mnist.data import to_pixels
 from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
@@ -83,6 +84,7 @@ class Run:
         noise: Where the noise of training is drawn from.
 
     Raises:
+        TypeError: If `recipe` is not a `Recipe`.
         ValueError: If `images`, `labels` or `seed` is not as said above, or the number of processes does not
             divide a minibatch.
     """
@@ -96,12 +98,13 @@ class Run:
         labels: np.ndarray | None = None,
         fabric: Fabric | None = None,
     ) -> None:
-        if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(images) == 0:
-            raise ValueError(
-                f"images must be uint8 (n, 28, 28) with n ≥ 1, not {images.dtype} {images.shape}"
-            )
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed}")
+        if not isinstance(recipe, Recipe):
+            raise TypeError(f"recipe must be a Recipe, such as one of RECIPES, not {type(recipe).__name__}")
+        arrays = isinstance(images, np.ndarray) and images.dtype == np.uint8
+        if not arrays or images.shape[1:] != (28, 28) or len(images) == 0:
+            raise ValueError(f"images must be uint8 (n, 28, 28) with n ≥ 1, not {describe(images)}")
+        if not is_integer(seed, 0) or seed >= 2**32:
+            raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
         self.recipe, self.seed = recipe, seed
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         processes = self.fabric.world_size
@@ -112,7 +115,9 @@ class Run:
             )
         self._data = to_pixels(images).to(self.fabric.device)
         if recipe.conditional:
-            labels = torch.from_numpy(labels) if labels is not None else None
+            if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+                raise ValueError(f"labels must be an array of integers, not {describe(labels)}")
+            labels = torch.from_numpy(labels)
             columns = recipe.columns(len(images), labels).to(self.fabric.device)
             self._data = torch.cat([self._data, columns], dim=1)
             self._shares = torch.bincount(labels.long(), minlength=LABELS).double()

@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
+from gan_theory.checks import check_random, describe, is_integer
+from gan_theory.mnist.checkpoint import (
+    CheckpointError,
+    as_checkpoint,
+    folder_for,
+    read_checkpoint,
+    write_together,
+)
 from gan_theory.mnist.data import to_images
 from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
 
@@ -66,21 +73,42 @@ class Trained:
             (n, 28, 28), in [0, 1], 1 for ink.
 
         Raises:
-            ValueError: As `Recipe.sample_noise`.
+            TypeError, ValueError: As `Recipe.sample_noise`, or if the run is shipped with its log alone.
         """
-        if self.recipe.conditional and labels is None:
+        if self.recipe.conditional and labels is None and is_integer(n, 0):
+            if generator is not None:
+                check_random(generator, "generator")
             labels = torch.randint(LABELS, (n,), generator=generator)
         return self.generate(self.recipe.sample_noise(n, generator, labels))
 
     def generate(self, z: Tensor) -> Tensor:
-        """G of noise as images: (n, noise_dimensions), and the label's columns if any → (n, 28, 28)."""
+        """G of noise as images: (n, noise_dimensions), and the label's columns if any → (n, 28, 28).
+
+        Raises:
+            ValueError: If z is not of that shape, or the run is shipped with its log alone.
+        """
+        self._check_asked()
+        width = self.recipe.noise_dimensions + LABELS * self.recipe.conditional
+        if not isinstance(z, Tensor) or z.dim() != 2 or z.shape[1] != width or not z.is_floating_point():
+            raise ValueError(f"z must be a floating-point tensor of shape (n, {width}), not {describe(z)}")
         return torch.cat([to_images(self.generator(part)[:, :784]) for part in z.split(1000)])
 
     def discriminate(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """D of images: (n, 28, 28) in [0, 1] → (n,) in [0, 1], the probability that each is real.
 
         A conditional recipe's D says whether image and label (n,) are a real pair.
+
+        Raises:
+            ValueError: If images are not as said, labels are missing where the recipe wants them or given
+                where it wants none, or the run is shipped with its log alone.
         """
+        self._check_asked()
+        if not isinstance(images, Tensor) or images.shape[1:] != (28, 28) or not images.is_floating_point():
+            raise ValueError(f"images must be floating-point, of shape (n, 28, 28), not {describe(images)}")
+        if not ((images >= -1e-6) & (images <= 1 + 1e-6)).all():  # but for rounding
+            raise ValueError(f"images must be in [0, 1], not from {images.min():.4g} to {images.max():.4g}")
+        if labels is not None and not self.recipe.conditional:
+            raise ValueError(f"labels must not be given: the D of {self.recipe.name} looks at none")
         x = images.flatten(1) * 2 - 1
         if self.recipe.conditional:
             x = torch.cat([x, self.recipe.columns(len(x), labels)], dim=1)
@@ -88,16 +116,25 @@ class Trained:
 
     def save(self, folder: Path, *, networks: bool) -> None:
         """Writes the run to a folder, from which `load_run` reads it: weights in half precision."""
-        folder.mkdir(parents=True, exist_ok=True)
+        files = {}
         for player in PLAYERS if networks else ():
             tensors = getattr(self, player).state_dict().items()
             halves = {name: t.half().contiguous() for name, t in tensors if t.is_floating_point()}
-            write_checkpoint(folder / f"{player}.safetensors", halves, {"recipe": self.recipe.name})
+            files[folder / f"{player}.safetensors"] = as_checkpoint(halves, {"recipe": self.recipe.name})
         if self.pictures:
-            write_checkpoint(folder / "pictures.safetensors", self.pictures, {"recipe": self.recipe.name})
-        write_atomically(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log).encode())
+            pictures = as_checkpoint(self.pictures, {"recipe": self.recipe.name})
+            files[folder / "pictures.safetensors"] = pictures
+        files[folder / "log.jsonl"] = "".join(json.dumps(line) + "\n" for line in self.log).encode()
         report = {"recipe": self.recipe.name, "seed": self.seed, **self.report}
-        write_atomically(folder / "run.json", (json.dumps(report, indent=1) + "\n").encode())
+        files[folder / "run.json"] = (json.dumps(report, indent=1) + "\n").encode()
+        with folder_for(folder):
+            write_together(files)
+
+    def _check_asked(self) -> None:
+        if self.generator is None or self.discriminator is None:
+            raise ValueError(
+                f"a run of {self.recipe.name} that is shipped with its log alone has no networks"
+            )
 
 
 def shipped() -> list[str]:
@@ -130,7 +167,11 @@ def load_run(name: str) -> Trained:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
         log = [json.loads(line) for line in lines]
         recipe, seed = RECIPES[report.pop("recipe")], report.pop("seed")
-    except (OSError, ValueError, KeyError) as error:
+        if [line["epoch"] for line in log] != list(range(1, len(log) + 1)) or (
+            log[-1]["seconds"] != report["seconds"]  # of the whole run: its log has lost no line
+        ):
+            raise ValueError("log.jsonl is not its whole log")  # noqa: TRY301  (as all else that is wrong here)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} does not hold a whole run ({error!r})") from error
     networks = [
         _load(getattr(recipe, player)(generator=torch.Generator()), folder / f"{player}.safetensors")

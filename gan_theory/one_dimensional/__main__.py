@@ -60,6 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
         "runs": [],
     }
     try:
+        if options.out.is_dir() or not options.out.parent.is_dir():  # said before anything is trained
+            raise NotADirectoryError(
+                f"argument --out: {options.out} must be a file in a directory that is there"
+            )
         for target, kind, seed in tqdm(plan, unit=" runs", disable=None):
             log["runs"].append(measure(target, kind, seed, settings, options.looks))
             _write_atomically(options.out, write(log))

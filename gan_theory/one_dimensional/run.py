@@ -14,7 +14,9 @@ from torch.distributions import Categorical, Distribution, Laplace, MixtureSameF
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
+from gan_theory.checks import check_elementwise, check_random, is_integer, is_real
 from gan_theory.densities import Pushforward
+from gan_theory.distributions import as_density
 from gan_theory.divergences import js_divergence
 from gan_theory.game import Discriminator, optimal_discriminator, regret, value
 from gan_theory.losses import discriminator_loss, non_saturating_generator_loss, saturating_generator_loss
@@ -83,7 +85,7 @@ class Settings:
         """Refuses what no run can be made with."""
         for name in ("iterations", "discriminator_steps", "batch_size", "response_steps"):
             given = getattr(self, name)
-            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+            if not is_integer(given, 1):
                 raise ValueError(f"{name} must be a positive integer, not {given!r}")
         for name in (
             "generator_learning_rate",
@@ -91,11 +93,16 @@ class Settings:
             "generator_stretch",
             "discriminator_stretch",
         ):
-            if not 0 < getattr(self, name) < math.inf:
+            if not (is_real(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} must be positive and finite, not {getattr(self, name)!r}")
         for name in ("constant_share", "least_discriminator_rate", "averaging"):
-            if not 0 <= getattr(self, name) < 1:
+            if not (is_real(getattr(self, name)) and 0 <= getattr(self, name) < 1):
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)!r}")
+        pair = isinstance(self.betas, tuple) and len(self.betas) == 2
+        if not pair or not all(is_real(beta) and 0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), not {self.betas!r}")
+        if not isinstance(self.widths, tuple) or not all(is_integer(width, 1) for width in self.widths):
+            raise ValueError(f"widths must be a tuple of positive integers, not {self.widths!r}")
 
 
 class Snapshot(NamedTuple):
@@ -130,15 +137,18 @@ def play(
         A `Snapshot` before the first iteration, and after `looks` of them at most, the last one included.
 
     Raises:
-        ValueError: If `looks` is not a positive integer.
+        TypeError: If p_data is not a distribution, settings no `Settings`, or random no `torch.Generator`.
+        ValueError: If p_data is not as said, or `looks` is not a positive integer.
         FloatingPointError: If a loss is not finite.
 
     Source:
         Goodfellow et al. 2014, Algorithm 1.
     """
-    if not isinstance(looks, int) or looks < 1:
+    if not is_integer(looks, 1):
         raise ValueError(f"looks must be a positive integer, not {looks!r}")
-    s = settings or Settings()
+    s = _checked(settings)
+    check_random(random, "random")
+    _quantile(p_data)  # refuses what it cannot draw from, before anything is drawn
     before = torch.get_default_dtype()
     try:  # the same seed gives the same networks, whatever the default is
         torch.set_default_dtype(torch.float32)
@@ -206,8 +216,14 @@ def best_response(
 
     Returns:
         The trained copy.
+
+    Raises:
+        TypeError, ValueError: As `play`; TypeError also if G or D is not a module.
     """
-    s, D = settings or Settings(), deepcopy(D)
+    _check_module(G, "G")
+    _check_module(D, "D")
+    check_random(random, "random")
+    s, D = _checked(settings), deepcopy(D)
     real, noise = _batches(p_data, s, random)
     optimizer = Adam(D.parameters(), lr=s.discriminator_learning_rate, fused=True)
     schedule = CosineAnnealingLR(optimizer, s.response_steps)
@@ -233,7 +249,13 @@ def judge(p_data: Distribution, G: nn.Module | Pushforward, D: nn.Module) -> dic
     Returns:
         "jsd", "value" and "regret", in nats; and "error", the largest :math:`|D - D^*|` over the central
         95 % of p_data.
+
+    Raises:
+        TypeError: If p_data is not a distribution, G neither a module nor a `Pushforward`, or D not a module.
+        ValueError: If p_data is not as said, or D does not map (n, 1) to (n, 1), or as `Pushforward`.
     """
+    if not isinstance(G, Pushforward):
+        _check_module(G, "G")
     noise = Uniform(-torch.ones(()).double(), torch.ones(()).double())
     p_g = G if isinstance(G, Pushforward) else Pushforward(noise, G)
     D = as_discriminator(D)
@@ -249,9 +271,33 @@ def judge(p_data: Distribution, G: nn.Module | Pushforward, D: nn.Module) -> dic
 
 
 def as_discriminator(D: nn.Module) -> Discriminator:
-    """A network (n, 1) → (n, 1) as a `Discriminator` on tensors of any shape, in float64."""
+    """A network (n, 1) → (n, 1) as a `Discriminator` on tensors of any shape, in float64.
+
+    Raises:
+        TypeError: If D is not a module.
+        ValueError: When called, if D does not give a tensor of that shape.
+    """
+    _check_module(D, "D")
     double = deepcopy(D).double().requires_grad_(False)
-    return Discriminator(lambda x: double(x.double().reshape(-1, 1)).reshape(x.shape))
+
+    def logit(x: Tensor) -> Tensor:
+        column = x.double().reshape(-1, 1)
+        logits = double(column)
+        check_elementwise(logits, column, "D")
+        return logits.reshape(x.shape)
+
+    return Discriminator(logit)
+
+
+def _checked(settings: Settings | None) -> Settings:
+    if not isinstance(settings, Settings | None):
+        raise TypeError(f"settings must be Settings or None, not {type(settings).__name__}")
+    return settings or Settings()
+
+
+def _check_module(network: nn.Module, name: str) -> None:
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{name} must be a module, not {type(network).__name__}")
 
 
 def _rate(done: float, settings: Settings) -> float:
@@ -278,11 +324,17 @@ def _batches(
 
 def _quantile(p: Distribution) -> Callable[[Tensor], Tensor]:
     """The inverse of the distribution function, by a table where there is no `icdf`."""
+    as_density(p, "p_data")
     try:
         p.icdf(torch.tensor(0.5, dtype=torch.float64))
     except NotImplementedError:
         far = 12 * p.stddev.item()
         x = np.linspace(p.mean.item() - far, p.mean.item() + far, _TABLE)
-        up_to = p.cdf(torch.from_numpy(x)).numpy()
+        try:
+            up_to = p.cdf(torch.from_numpy(x)).numpy()
+        except (NotImplementedError, ValueError):  # the latter beyond the end of a support
+            raise ValueError(
+                f"p_data must have a quantile function, or a cdf on the whole line, got {p!r}"
+            ) from None
         return lambda u: torch.from_numpy(np.interp(u.numpy(), up_to, x))
     return lambda u: p.icdf(u.clamp(1e-9, 1 - 1e-9))
