@@ -243,9 +243,8 @@ def _log_weights(mixture: MixtureSameFamily) -> Tensor:
 def _mixed(log_probs: Callable[[Tensor], Tensor], log_weights: Tensor) -> Callable[[Tensor], Tensor]:
     def log_prob(x: Tensor) -> Tensor:
         terms = log_probs(x) + log_weights
-        somewhere = (torch.isfinite(terms) | terms.isnan()).any(
-            -1
-        )  # logsumexp of nothing but -inf has no gradient
+        # logsumexp of nothing but -inf has no gradient
+        somewhere = (torch.isfinite(terms) | terms.isnan()).any(-1)
         return torch.where(somewhere, terms.where(somewhere.unsqueeze(-1), 0.0).logsumexp(-1), -math.inf)
 
     return log_prob
