@@ -1,6 +1,6 @@
 """What arguments of many functions are held to, so that they are refused in the same words everywhere.
 
-All of it looks at types and shapes only, and costs nothing beside what the functions compute.
+All of it looks at types, shapes and single numbers, and costs nothing beside what the functions compute.
 """
 
 import math

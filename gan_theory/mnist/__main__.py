@@ -384,7 +384,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not what the run has written ({error})") from None
     if not isinstance(description, dict):
-        raise ValueError(f"{path} is not what the run has written, but a {type(description).__name__}")  # noqa: TRY004
+        raise ValueError(f"{path} is not what the run has written, but a {type(description).__name__}")  # noqa: TRY004  (a file, no argument)
     return description
 
 

@@ -102,7 +102,7 @@ class Pace(NamedTuple):
 
 def plan(seed: int) -> list[Kill]:
     """The kills in the order of the run: two at its very beginning and two at its very end, always."""
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)  # noqa: S311  (nothing here is secret)
     # By the clock not near the end: on a busy machine a kill comes late, and the run might get there before.
     timed = [draw.uniform(0, EPOCHS - 6) for _ in range(KILLS // 2 - 1)]
     kills = [Kill(int(moment), "clock", moment % 1) for moment in timed]
