@@ -64,7 +64,20 @@ def served(html):
         server.shutdown()
 
 
-def visited(browser, address, *, asked=None, viewport=DESK, color_scheme="light", **context):
+# Setting its formulas is most of what it costs to open a page.
+UNSET = """let mathjax;
+Object.defineProperty(globalThis, "MathJax", {
+    get: () => mathjax,
+    set: (given) => {
+        mathjax = given;
+        (mathjax.startup ??= {}).typeset = false;
+    },
+});"""
+
+
+def visited(
+    browser, address, *, asked=None, mathematics=True, viewport=DESK, color_scheme="light", **context
+):
     home, wrong = address.rsplit("/", 1)[0], []
 
     def unless(fine, what):
@@ -74,6 +87,8 @@ def visited(browser, address, *, asked=None, viewport=DESK, color_scheme="light"
     context |= {"offline": address.startswith("file:"), "viewport": viewport, "color_scheme": color_scheme}
     with browser.new_context(**context) as session:
         page = session.new_page()
+        if not mathematics:
+            page.add_init_script(UNSET)
         page.on("request", lambda r: unless(r.url.startswith((home, "data:")), f"asks {r.url}"))
         if asked is not None:
             page.on("request", lambda request: asked.append(request.url))
@@ -88,7 +103,7 @@ def visited(browser, address, *, asked=None, viewport=DESK, color_scheme="light"
 
 @pytest.fixture(scope="session")
 def opened(browser):
-    """Opens the page at an address, ready and with its mathematics set, and lists all that goes wrong."""
+    """Opens the page at an address, ready, its mathematics set if wanted, and lists all that goes wrong."""
     return contextmanager(partial(visited, browser))
 
 

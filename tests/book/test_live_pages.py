@@ -38,7 +38,8 @@ LISTEN = """() => {
         last.set(target, detail);
     }, true);
 }"""
-# Moves the sliders of a figure and waits until it follows: where they stand then, and what was drawn.
+# Moves the sliders of a figure and waits until it follows: where they stand then, and what was drawn, which
+# is long, in base64.
 SET = """async (host, values) => {
     const sliders = [...host.querySelectorAll("input[type=range]")];
     const names = Object.keys(JSON.parse(host.querySelector("script").textContent).sliders);
@@ -54,9 +55,12 @@ SET = """async (host, values) => {
         slider.value = values[names[i]];
         slider.dispatchEvent(new Event("input"));
     });
-    const { inputs, outputs } = await followed;
-    const plain = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name, a]) => [name, [...a]]));
-    return [Object.fromEntries(names.map((name, i) => [name, sliders[i].valueAsNumber])), plain(outputs)];
+    const { outputs } = await followed;
+    const bytes = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
+    const text = (array) => Array.from(bytes(array), (byte) => String.fromCharCode(byte)).join("");
+    const packed = Object.entries(outputs).map(([name, array]) => [name, btoa(text(array))]);
+    const positions = names.map((name, i) => [name, sliders[i].valueAsNumber]);
+    return [Object.fromEntries(positions), Object.fromEntries(packed)];
 }"""
 CANVASES = "host => [...host.querySelectorAll('canvas')].map(canvas => canvas.toDataURL())"
 # The least contrast of what a component draws with what is behind it, and how light this is, as in WCAG.
@@ -181,7 +185,7 @@ def computes(html, onnx, apart):
                 right = onnx(model, drawn | values)
                 assert set(outputs) == set(right)
                 for output, value in right.items():
-                    there = np.reshape(outputs[output], value.shape)
+                    there = np.frombuffer(base64.b64decode(outputs[output]), "<f4").reshape(value.shape)
                     assert apart(there, value) <= 5e-6, (spec["alt"], output, values)
         asked = [
             url for url in asked if not url.startswith(("data:", "blob:", f"{home}/_static/live-model-"))
@@ -200,7 +204,7 @@ def test_every_figure_computes_what_its_model_computes(desk, computes):
 
 @named(["minimax", "conditional-and-convolutional"])  # the runtime and large models come another way
 def test_a_figure_from_a_server_computes_it_too(opened, served, computes, name):
-    with opened(f"{served}/{name}.html") as (page, wrong):
+    with opened(f"{served}/{name}.html", mathematics=False) as (page, wrong):
         computes(page)
         assert not wrong, "\n" + "\n".join(wrong)
 
@@ -307,7 +311,7 @@ def touch(host):
 @named(FIGURES[:1] + TRAININGS[-1:])  # all components take the same way
 @pytest.mark.parametrize("lack", ["the runtime", "WebAssembly"])
 def test_what_cannot_compute_says_so_and_stays_drawn(opened, served, name, lack):
-    with opened(f"{served}/{name}.html") as (page, wrong):
+    with opened(f"{served}/{name}.html", mathematics=False) as (page, wrong):
         if lack == "the runtime":  # which can't be held back from a file
             page.route(f"**/{RUNTIME}*", lambda route: route.abort())
         else:
@@ -387,7 +391,7 @@ class Bench:
 
 @pytest.fixture
 def bench(visit):
-    with visit(TRAININGS[0]) as (page, wrong):
+    with visit(TRAININGS[0], mathematics=False) as (page, wrong):
         ((host, _),) = components(page, "training")
         yield Bench(page, host)
         assert not wrong, "\n" + "\n".join(wrong)
@@ -441,7 +445,7 @@ def test_looking_again_does_not_take_the_place_of_history(bench):
 
 
 def test_two_figures_can_be_touched_at_once(visit):
-    with visit(FIGURES[0]) as (page, wrong):
+    with visit(FIGURES[0], mathematics=False) as (page, wrong):
         hosts = page.locator(".live").all()
         assert len(hosts) > 1
         for host in hosts:
@@ -461,7 +465,7 @@ def test_two_figures_can_be_touched_at_once(visit):
 def test_the_same_presses_give_the_same_numbers(bench, visit):
     presses = ["Reset", "One D step", "One G step", "One D step"]
     first = [bench.press(press) for press in presses]
-    with visit(TRAININGS[0]) as (page, _):
+    with visit(TRAININGS[0], mathematics=False) as (page, _):
         ((host, _),) = components(page, "training")
         again = Bench(page, host)
         assert [again.press(press) for press in presses] == first
@@ -555,7 +559,7 @@ def test_the_reader_draws_the_data(bench):
 def test_less_motion_means_fewer_pictures_of_the_same_training(visit):
     gaps = {}
     for motion in ("reduce", "no-preference"):
-        with visit(TRAININGS[0], reduced_motion=motion) as (page, _):
+        with visit(TRAININGS[0], mathematics=False, reduced_motion=motion) as (page, _):
             ((host, _),) = components(page, "training")
             bench = Bench(page, host)
             bench.press("Reset")
