@@ -127,6 +127,15 @@ def desk(look):
 
 
 @pytest.fixture
+def bare(desk):
+    """A page at a desk without its formulas, beside which every picture takes longer."""
+    page, wrong = desk
+    style = page.add_style_tag(content="mjx-container { display: none; }")
+    yield page, wrong
+    style.evaluate("style => style.remove()")
+
+
+@pytest.fixture
 def phone(look):
     """A page on a phone."""
     page, wrong, _ = look

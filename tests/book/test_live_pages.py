@@ -196,8 +196,8 @@ def computes(html, onnx, apart):
 
 
 @on(FIGURES)
-def test_every_figure_computes_what_its_model_computes(desk, computes):
-    page, wrong = desk
+def test_every_figure_computes_what_its_model_computes(bare, computes):
+    page, wrong = bare
     computes(page)
     assert not wrong, "\n" + "\n".join(wrong)
 
@@ -210,8 +210,8 @@ def test_a_figure_from_a_server_computes_it_too(opened, served, computes, name):
 
 
 @on(FIGURES)
-def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(desk):
-    page, wrong = desk
+def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(bare):
+    page, wrong = bare
     for host, spec in components(page, "figure"):
         start, first = host.evaluate(SET, {slider: s["start"] for slider, s in spec["sliders"].items()})
         sliders = host.get_by_role("slider").all()
