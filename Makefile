@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 HTML := book/_build/html
 CACHE := book/_build/.jupyter_cache
 BROWSER := gan_theory/live/browser
-CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))'
+CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help book test pages bench faults lab serve clean
