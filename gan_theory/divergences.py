@@ -154,13 +154,13 @@ def f_divergence(
         0-d float64 tensor in [0, inf], in the unit that f gives.
 
     Raises:
-        TypeError, ValueError: as `kl_divergence`; TypeError also if f is not callable, and ValueError if f is
+        TypeError, ValueError: as `kl_divergence`; `TypeError` also if f is not callable, `ValueError` if f is
             not convex, f(1) is not 0, or slope_at_infinity is not that of f.
         ArithmeticError: if quadrature cannot decide the integral, or p/q leaves the range of float64 where
             that matters.
 
     Source:
-        Csiszar 1967; Polyanskiy and Wu 2024, eq. (7.2).
+        Csiszár 1967; Polyanskiy and Wu 2024, eq. (7.2).
 
     >>> p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.75, 0.25])
     >>> round(f_divergence(p, q, lambda t: (t - 1) ** 2, slope_at_infinity=math.inf).item(), 12)

@@ -95,7 +95,7 @@ def non_saturating_generator_loss(logits_fake: Tensor) -> Tensor:
         ValueError: If `logits_fake` is empty.
 
     Source:
-        Goodfellow et al. 2014, Section 3 ("maximize log D(G(z))").
+        Goodfellow et al. 2014, Section 3 (maximise :math:`\log D(G(z))`).
 
     >>> import torch
     >>> non_saturating_generator_loss(torch.zeros(5))

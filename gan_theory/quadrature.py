@@ -232,7 +232,7 @@ class Panels:
         return x, slope * (length / 2 * xp.asarray(_WEIGHTS))
 
     def _position(self, xp: ModuleType, panel: Array, fraction: Array) -> tuple[Array, Array]:
-        """Points x and slopes dx/d(fraction), (m, k) each, at fractions (m, k) of the panels (m,)."""
+        """Points x and slopes ``dx/d(fraction)``, (m, k) each, at fractions (m, k) of the panels (m,)."""
         columns = self._floats if xp is np else self._tensors
         start, stop, anchor, side = (column[panel][:, None] for column in columns)
         t = start + (stop - start) * fraction

@@ -127,7 +127,7 @@ class Critic:
         log_ratio: x (n,) -> r(x) (n,), maybe infinite.
 
     Raises:
-        TypeError: if divergence is not an FDivergence, or log_ratio not callable; when called, if x is not a
+        TypeError: if divergence is no `FDivergence`, or log_ratio not callable; when called, if x is not a
             tensor of real numbers.
 
     >>> Critic(PEARSON, lambda x: x)(torch.tensor([0.0])).item()
@@ -163,7 +163,7 @@ def optimal_critic(p: Distribution, q: Distribution, divergence: FDivergence) ->
         T*, called as T(x), float64, of the shape of x; in the unit of f.
 
     Raises:
-        TypeError: if p or q is not a distribution, or divergence not an FDivergence.
+        TypeError: if p or q is not a distribution, or divergence not an `FDivergence`.
         ValueError: if one is batched, discrete, or of unknown place and scale.
 
     Source:
@@ -200,7 +200,7 @@ def variational_bound(T: Function, p: Distribution, q: Distribution, divergence:
         0-d float64 tensor in [-inf, D_f(p || q)], in the unit of f.
 
     Raises:
-        TypeError: if T is not callable, p or q not a distribution, or divergence not an FDivergence.
+        TypeError: if T is not callable, p or q not a distribution, or divergence not an `FDivergence`.
         ValueError: if a distribution is batched, discrete, or of unknown place and scale; or T is not a
             number somewhere, or not elementwise.
         ArithmeticError: if quadrature cannot decide the integral, or T leaves the range of float64 where that

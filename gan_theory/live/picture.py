@@ -144,7 +144,7 @@ class Panel:
 
 
 def check(panels: Sequence[Panel], numbers: Sequence[Number], outputs: Mapping[str, Tensor]) -> None:
-    """Raises a ValueError if something to be drawn is not there, or not of the shape it is drawn with."""
+    """Raises a `ValueError` if something to be drawn is not there, or not of the shape it is drawn with."""
     if not panels:
         raise ValueError("panels must not be empty: a figure draws something")
     drawn = [(number.output, 0) for number in numbers]

@@ -218,7 +218,7 @@ def best_response(
         The trained copy.
 
     Raises:
-        TypeError, ValueError: As `play`; TypeError also if G or D is not a module.
+        TypeError, ValueError: As `play`; `TypeError` also if G or D is not a module.
     """
     _check_module(G, "G")
     _check_module(D, "D")
