@@ -271,6 +271,16 @@ def test_labels_are_unique_and_of_a_known_kind():
     )
 
 
+def test_every_citation_has_a_source_and_every_source_is_cited():
+    files = [path.read_text(encoding="utf-8") for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]]
+    roles = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "".join(files))
+    cited = {key.strip() for keys in roles for key in keys.split(",")}
+    sources = (BOOK / "references.bib").read_text(encoding="utf-8")
+    entries = re.findall(r"^@\w+\{([^,]+),", sources, re.MULTILINE)
+    assert len(entries) == len(set(entries))
+    assert cited == set(entries)
+
+
 def checks():
     """Every check: the label it names, and where it is; from the tags of cells and the marks of tests."""
     for name, notebook in NOTEBOOKS.items():

@@ -14,6 +14,8 @@ MENDED = {
     # What one sees on a button is a part of what it is called.
     r'(<button class="btn search-button-field[^>]*) aria-label="[^"]*"': r"\1",
     r'(<i class="theme-switch [^>]*) title="[^"]*"': r"\1",
+    # The first button for a sidebar opens it, so none may be in the theme's header, which nobody sees.
+    r'<button class="pst-navbar-icon sidebar-toggle [^>]*>.*?</button>': "",
     # All of a page is in one of its landmarks.
     r'<a class="navbar-brand logo"(.*?)</a>': r'<div role="banner"><a class="navbar-brand logo"\1</a></div>',
 }

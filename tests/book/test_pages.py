@@ -1,6 +1,7 @@
 """Every page of the built book in Chromium, from its file with the network closed."""
 
 import re
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -42,6 +43,48 @@ LOST = """() => {
         .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
         .map((e) => e.outerHTML.slice(0, 120));
 }"""
+
+# What can be used inside an element, or scrolls and has nothing of that kind in it.
+USABLE = """(root) => {
+    const USED = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+    const visible = (e) => e.checkVisibility({ visibilityProperty: true }) && !e.disabled;
+    const scrolls = (e) => {
+        const { overflowX, overflowY } = getComputedStyle(e);
+        return (/auto|scroll/.test(overflowX) && e.scrollWidth > e.clientWidth)
+            || (/auto|scroll/.test(overflowY) && e.scrollHeight > e.clientHeight);
+    };
+    const alone = (e) => ![...e.querySelectorAll(USED)].some(visible);
+    return [...root.querySelectorAll("*")].filter(
+        (e) => visible(e) && (e.matches(USED) || (scrolls(e) && alone(e)))
+    );
+}"""
+# What of it the Tab key does not come to or never leaves, or looks with the focus as it does without.
+OUT_OF_REACH = (
+    """(root) => {
+    const look = (e) => {
+        const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(e);
+        return `${outlineStyle === "none" || outlineWidth} ${boxShadow}`;
+    };
+    const ring = (e) => getComputedStyle(e).opacity > 0.5 && look(e) + look(e.parentElement);
+    const lack = (e) => {
+        const before = ring(e);
+        e.focus({ preventScroll: true });
+        if (document.activeElement !== e || e.matches("[tabindex='-1']")) return "is not come to";
+        const tab = new KeyboardEvent("keydown", { key: "Tab", bubbles: true, cancelable: true });
+        if (!e.dispatchEvent(tab)) return "is not left";
+        return ring(e) === before && "does not show the focus";
+    };
+    const sudden = new CSSStyleSheet();
+    sudden.replaceSync("*, ::before, ::after { transition: none !important }");
+    document.adoptedStyleSheets = [sudden];
+    document.activeElement.blur();
+    const usable = ("""
+    + USABLE
+    + """)(root);
+    return usable.map((e) => [lack(e), e.outerHTML.replace(/\\s+/g, " ").slice(0, 120)])
+        .filter(([what]) => what).map(([what, e]) => `${e} ${what}`);
+}"""
+)
 
 # axe-core looks at every element of a page for long. So formulas, whose glyphs are elements each, are left as
 # text (that they can be read aloud is held by a test of its own), and so are those pieces of code that are
@@ -92,11 +135,17 @@ def test_mathematics_is_set_and_can_be_read_aloud(desk):
 
 @on()
 def test_images_are_loaded_and_described(desk):
+    """Each in a sentence of its own that says what its caption does not."""
     page, _ = desk
+    alts, words = [], lambda text: set(re.findall(r"\w+", text.lower()))
     for image in page.locator("article img, main img").all():
         alt, source = image.get_attribute("alt") or "", image.get_attribute("src")
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0, source
-        assert len(alt.split()) >= 4, f"{source} is described as {alt!r}"
+        caption = image.evaluate("image => image.closest('figure').querySelector('figcaption').textContent")
+        assert len(alt.split()) >= 8, f"{source} is described as {alt!r}"
+        assert len(words(alt) - words(caption)) >= 2, f"{alt!r} only says what the caption does"
+        alts.append(alt)
+    assert len(set(alts)) == len(alts)
 
 
 @on()
@@ -143,6 +192,55 @@ def test_axe_objects_to_nothing(opened, html, name):
         assert not found, "\n" + "\n".join(found)
 
 
+@pytest.fixture
+def plain(browser, html):
+    """Opens a page without its mathematics, which takes most of the time and is not for keys."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}, offline=True) as session:
+        session.route("**/mathjax/startup.js*", lambda route: route.abort())
+        page = session.new_page()
+
+        def plain(name):
+            page.goto(f"{html.as_uri()}/{name}.html")
+            return page
+
+        yield plain
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_keyboard_alone_is_enough(plain, name):
+    """It unfolds what is folded, opens and closes what a button shows, and always shows where it is."""
+    page = plain(name)
+    for button, key in zip(page.locator(".toggle-button").all(), cycle(["Enter", "Space"])):
+        button.press(key)
+        expect(button).to_have_attribute("aria-expanded", "true")
+    search = "" if name == "search" else ".search-button__button, "  # there it leads to the field of the page
+    found, shown = [], page.locator("dialog[open], .dropdown-menu.show")
+    for width, drawers in ((1280, ""), (360, ", .sidebar-toggle")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(400)  # for the theme to look for what scrolls
+        found += page.locator("body").evaluate(OUT_OF_REACH)
+        for button in page.locator(f"{search}.dropdown-toggle{drawers}").locator("visible=true").all():
+            button.press("Enter")
+            expect(shown).to_have_count(1)
+            found += shown.evaluate(OUT_OF_REACH)
+            page.keyboard.press("Escape")
+            expect(shown).to_have_count(0)
+            expect(button).to_be_focused()
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_the_tab_key_goes_round_the_page(plain):
+    """As the test before takes for granted on every page."""
+    page = plain(TOC["root"])
+    page.evaluate(f"globalThis.left = new Set(({USABLE})(document.body))")
+    page.evaluate("addEventListener('focusin', ({ target }) => left.delete(target))")
+    first = page.evaluate("left.size")
+    for _ in range(first + 5):
+        page.keyboard.press("Tab")
+    assert first > 30
+    assert page.evaluate("[...left].map((e) => e.outerHTML)") == []
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_page_can_be_downloaded(html, chapter):
     suffix = ".ipynb" if (BOOK / f"{chapter}.ipynb").exists() else ".md"
@@ -174,6 +272,12 @@ def test_search_finds_words(opened, home):
     with opened(f"{home}/search.html?q=discriminator") as (page, wrong):
         page.locator("#search-results a[href^='optimal-discriminator.html']").first.wait_for()
         assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_into_the_repository_lead_somewhere(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (BOOK.parent / name).read_text(encoding="utf-8"))
+    assert not [link for link in links if not (BOOK.parent / link).exists()]
 
 
 def test_links_inside_the_book_lead_somewhere(html):
