@@ -8,16 +8,18 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS := 1
 
 HTML := book/_build/html
+ZIP := book/_build/the-adversarial-game.zip
 CACHE := book/_build/.jupyter_cache
 BROWSER := gan_theory/live/browser
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book test pages bench faults lab serve clean
+.PHONY: help book zip test pages bench faults lab serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
+	@echo 'make zip     put the built book into one file, $(ZIP)'
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
@@ -63,6 +65,11 @@ book: .venv/package book/_assets/node_modules/installed
 	GAN_THEORY_LIVE=page jcache project --cache-path $(CACHE) execute --executor local-parallel --timeout 300 >>book/_build/executed 2>&1
 	jupyter-book build book -W -n --keep-going -q
 
+# The same pages give the same bytes: Python sorts the files, and all get one date.
+zip: book
+	@find $(HTML) -exec touch -t 202601010000 {} +
+	@cd $(dir $(ZIP)) && ln -sfn html the-adversarial-game && python -m zipfile --create $(notdir $(ZIP)) the-adversarial-game
+
 test: .venv/package
 	$(call heading,Style)
 	ruff check
@@ -76,7 +83,7 @@ test: .venv/package
 	@if $(CHROMIUM_IS_THERE); then $(MAKE) --no-print-directory pages; \
 	else printf '\n\033[1;31m== NO CHROMIUM: THE PAGES AND THEIR LIVE FIGURES ARE NOT TESTED\033[0m\n'; test -z "$$CI"; fi
 
-pages: book
+pages: zip
 	$(call heading,The pages in Chromium)
 	pytest -n 2 --dist loadgroup tests/book
 
