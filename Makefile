@@ -9,17 +9,20 @@ export OMP_NUM_THREADS := 1
 
 HTML := book/_build/html
 ZIP := book/_build/the-adversarial-game.zip
+PDF := book/_build/latex/the-adversarial-game.pdf
 CACHE := book/_build/.jupyter_cache
 BROWSER := gan_theory/live/browser
+LATEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-texgyre fonts-texgyre-math fonts-dejavu poppler-utils
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book zip test pages bench faults lab serve clean
+.PHONY: help book zip pdf latex test pages bench faults lab serve clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book    execute the notebooks and build the book into $(HTML)'
 	@echo 'make zip     put the built book into one file, $(ZIP)'
+	@echo 'make pdf     print the book with XeLaTeX into $(PDF)'
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
@@ -69,6 +72,19 @@ book: .venv/package book/_assets/node_modules/installed
 zip: book
 	@find $(HTML) -exec touch -t 202601010000 {} +
 	@cd $(dir $(ZIP)) && ln -sfn html the-adversarial-game && python -m zipfile --create $(notdir $(ZIP)) the-adversarial-game
+
+# LaTeX and its fonts are the one thing that no target installs; what a run of it that was stopped leaves would mislead the next.
+pdf: latex book
+	$(call heading,Printing the book)
+	@rm -rf $(dir $(PDF))
+	jupyter-book build book --builder latex -W -n --keep-going -q
+	$(MAKE) --silent -C $(dir $(PDF)) LATEXMKOPTS=-silent all-pdf
+	pytest tests/pdf/read.py
+
+latex:
+	@which latexmk xelatex pdftohtml >/dev/null && kpsewhich placeins.sty texgyrepagella-regular.otf texgyrepagella-math.otf >/dev/null \
+	&& fc-list | grep -q DejaVuSansMono-Oblique \
+	|| { echo 'Printing needs these packages, here by their names in Debian and Ubuntu: $(LATEX)'; exit 1; }
 
 test: .venv/package
 	$(call heading,Style)
