@@ -174,10 +174,20 @@ def test_a_phone_in_either_theme(phone):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
+@pytest.fixture
+def unset(opened, html):
+    """Opens a page at a desk without setting its formulas."""
+
+    def unset(name):
+        return opened(f"{html.as_uri()}/{name}.html", mathematics=False)
+
+    return unset
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_objects_to_nothing(opened, html, name):
+def test_axe_objects_to_nothing(unset, name):
     """In either theme, at a desk and on a phone; of its rules only that on contrast looks at colours."""
-    with opened(f"{html.as_uri()}/{name}.html", mathematics=False) as (page, _):
+    with unset(name) as (page, _):
         page.evaluate(THIN)
         page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
         page.add_script_tag(path=AXE)
@@ -192,53 +202,42 @@ def test_axe_objects_to_nothing(opened, html, name):
         assert not found, "\n" + "\n".join(found)
 
 
-@pytest.fixture
-def plain(browser, html):
-    """Opens a page without its mathematics, which takes most of the time and is not for keys."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}, offline=True) as session:
-        session.route("**/mathjax/startup.js*", lambda route: route.abort())
-        page = session.new_page()
-
-        def plain(name):
-            page.goto(f"{html.as_uri()}/{name}.html")
-            return page
-
-        yield plain
-
-
 @pytest.mark.parametrize("name", PAGES)
-def test_the_keyboard_alone_is_enough(plain, name):
+def test_the_keyboard_alone_is_enough(unset, name):
     """It unfolds what is folded, opens and closes what a button shows, and always shows where it is."""
-    page = plain(name)
-    for button, key in zip(page.locator(".toggle-button").all(), cycle(["Enter", "Space"])):
-        button.press(key)
-        expect(button).to_have_attribute("aria-expanded", "true")
-    search = "" if name == "search" else ".search-button__button, "  # there it leads to the field of the page
-    found, shown = [], page.locator("dialog[open], .dropdown-menu.show")
-    for width, drawers in ((1280, ""), (360, ", .sidebar-toggle")):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_timeout(400)  # for the theme to look for what scrolls
-        found += page.locator("body").evaluate(OUT_OF_REACH)
-        for button in page.locator(f"{search}.dropdown-toggle{drawers}").locator("visible=true").all():
-            button.press("Enter")
-            expect(shown).to_have_count(1)
-            found += shown.evaluate(OUT_OF_REACH)
-            page.keyboard.press("Escape")
-            expect(shown).to_have_count(0)
-            expect(button).to_be_focused()
-    assert not found, "\n" + "\n".join(found)
+    with unset(name) as (page, wrong):
+        for button, key in zip(page.locator(".toggle-button").all(), cycle(["Enter", "Space"])):
+            button.press(key)
+            expect(button).to_have_attribute("aria-expanded", "true")
+        search = (
+            "" if name == "search" else ".search-button__button, "
+        )  # there it leads to the field of the page
+        found, shown = [], page.locator("dialog[open], .dropdown-menu.show")
+        for width, drawers in ((1280, ""), (360, ", .sidebar-toggle")):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_timeout(1000)  # as above
+            found += page.locator("body").evaluate(OUT_OF_REACH)
+            for button in page.locator(f"{search}.dropdown-toggle{drawers}").locator("visible=true").all():
+                button.press("Enter")
+                expect(shown).to_have_count(1)
+                found += shown.evaluate(OUT_OF_REACH)
+                page.keyboard.press("Escape")
+                expect(shown).to_have_count(0)
+                expect(button).to_be_focused()
+        assert not found, "\n" + "\n".join(found)
+        assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_the_tab_key_goes_round_the_page(plain):
+def test_the_tab_key_goes_round_the_page(unset):
     """As the test before takes for granted on every page."""
-    page = plain(TOC["root"])
-    page.evaluate(f"globalThis.left = new Set(({USABLE})(document.body))")
-    page.evaluate("addEventListener('focusin', ({ target }) => left.delete(target))")
-    first = page.evaluate("left.size")
-    for _ in range(first + 5):
-        page.keyboard.press("Tab")
-    assert first > 30
-    assert page.evaluate("[...left].map((e) => e.outerHTML)") == []
+    with unset(TOC["root"]) as (page, _):
+        page.evaluate(f"globalThis.left = new Set(({USABLE})(document.body))")
+        page.evaluate("addEventListener('focusin', ({ target }) => left.delete(target))")
+        first = page.evaluate("left.size")
+        for _ in range(first + 5):
+            page.keyboard.press("Tab")
+        assert first > 30
+        assert page.evaluate("[...left].map((e) => e.outerHTML)") == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
