@@ -220,6 +220,11 @@ def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Te
     within = torch.where(
         torch.isinf(high), floor + 1, torch.where(torch.isinf(low), ceiling - 1, (floor + ceiling) / 2)
     )
+    # At an end that has no density, as a log-normal's 0, PyTorch may come to ∞ − ∞: such an end is left out.
+    low, high = (
+        torch.where(d.log_prob(end).isnan(), torch.nextafter(end, other), end).detach()
+        for end, other in ((low, high), (high, low))
+    )
 
     def log_prob(x: Tensor) -> Tensor:
         x = x.unsqueeze(-1) if d.batch_shape else x
