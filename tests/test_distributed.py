@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,6 +101,16 @@ def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, kill
     for name in expected:
         if name.endswith(("weight", "bias")):
             torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
+
+
+def test_a_generator_that_is_trained_by_two_processes_draws_by_its_own_statistics(monkeypatch):
+    """As one that a single process trains does, when it is itself what draws, and not its average."""
+    recipe, images = replace(RECIPES["book"], average=0.0), load_mnist().x_train[:1280]
+    alone = Run(recipe, images)
+    monkeypatch.setattr(Fabric, "world_size", 2)
+    shared = Run(recipe, images)
+    drawn, expected = (run.trained().generate(alone.fixed_z) for run in (shared, alone))
+    torch.testing.assert_close(drawn, expected)
 
 
 @pytest.mark.parametrize("processes", [3, 5])
