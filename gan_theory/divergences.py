@@ -52,10 +52,10 @@ def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
     0.5
     """
     total = _total(_kl_integrand, p, q)
-    if isinstance(
-        p, Tensor
-    ):  # the integrand's - p + q sums to zero for distributions, only nearly so for vectors
-        total = total + p.double().sum() - q.double().sum()
+    if isinstance(p, Tensor):
+        # The integrand's - p + q sums to 0, but has a gradient in the entries of a vector.
+        excess = p.double().sum() - q.double().sum()
+        total = total + excess - excess.detach()
     return _not_negative(total)
 
 
@@ -315,7 +315,8 @@ def _log_vectors(p: Tensor, q: Tensor) -> list[Tensor]:
                 f"{name} must be non-negative and sum to 1, got sum {total:.9g}, least {least:.3g}"
             )
         positive = vector > 0
-        logs.append(torch.where(positive, vector.double().where(positive, 1.0).log(), -math.inf))
+        share = vector.double() / total  # rounding, that of float32 above all, has left their sum beside 1
+        logs.append(torch.where(positive, share.where(positive, 1.0).log(), -math.inf))
     if len(p) != len(q):
         raise ValueError(f"p and q must have the same length, got {len(p)} and {len(q)}")
     return logs

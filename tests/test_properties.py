@@ -389,6 +389,17 @@ def test_divergences_are_jointly_convex_and_vanish_only_between_equals(name, fou
     assert (apart[0] < 1e-9) == torch.allclose(a, b)
 
 
+@examples(50)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=6), st.floats(0, 1e-3), seeds)
+def test_shares_in_float32_are_as_far_apart_as_their_quotients_however_near(logits, size, seed):
+    """Their sums are beside 1, by more than such neighbours differ."""
+    other = t(logits) + size * torch.randn(len(logits), generator=dice(seed), dtype=torch.float64)
+    p, q = (each.float().softmax(0) for each in (t(logits), other))
+    exact = scipy.stats.entropy(p.double(), q.double())  # which divides by the sums
+    assert kl_divergence(p, q).item() == near(exact, abs=1e-15)
+    assert js_divergence(p, q) <= kl_divergence(p, q) * (1 + 1e-6) + 1e-15
+
+
 @examples(40)
 @given(vectors(3))
 def test_three_of_them_are_distances(three):
