@@ -5,7 +5,9 @@ import math
 import os
 import pickle
 import re
+import runpy
 import shutil
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -600,3 +602,42 @@ def test_a_device_that_is_full_is_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.partial'"):
         write_checkpoint(tmp_path / "checkpoint", {"a": torch.zeros(1)}, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("gan_theory.mnist", [*TRAIN, "--out", "run"]),
+        ("gan_theory.one_dimensional", ["--out", "none/runs.json"]),
+    ],
+)
+def test_python_ends_with_the_code_of_the_command(tmp_path, monkeypatch, module, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "PATH", tmp_path / "mnist.npz")
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    monkeypatch.delitem(sys.modules, f"{module}.__main__")
+    with pytest.raises(SystemExit, match=r"^1$"):
+        runpy.run_module(module, run_name="__main__")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [main, line])
+def test_ctrl_c_ends_a_command_without_a_word(tmp_path, monkeypatch, capsys, command):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", interrupted)
+    monkeypatch.setattr("gan_theory.one_dimensional.__main__.measure", interrupted)
+    arguments = {main: [*TRAIN, "--out", str(tmp_path / "run")], line: ["--out", str(tmp_path / "runs.json")]}
+    assert command(arguments[command]) == 130
+    assert "error" not in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_command_itself_is_not_taken_for_a_lost_process(tmp_path, monkeypatch):
+    def faulty():
+        raise RuntimeError("a fault of its own")
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", faulty)
+    with pytest.raises(RuntimeError, match="a fault of its own"):
+        main([*TRAIN, "--out", str(tmp_path / "run")])
