@@ -113,6 +113,16 @@ def test_a_generator_that_is_trained_by_two_processes_draws_by_its_own_statistic
     torch.testing.assert_close(drawn, expected)
 
 
+def test_the_first_of_several_processes_alone_writes_the_checkpoint(tmp_path, monkeypatch):
+    run = Run(RECIPES["seed"], load_mnist().x_train[:128])
+    monkeypatch.setattr(Fabric, "is_global_zero", False)
+    run.save(tmp_path / "checkpoint")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(Fabric, "is_global_zero", True)
+    run.save(tmp_path / "checkpoint")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
 @pytest.mark.parametrize("processes", [3, 5])
 def test_processes_that_do_not_divide_a_minibatch_are_refused(processes, monkeypatch):
     monkeypatch.setattr(Fabric, "world_size", processes)
