@@ -92,7 +92,7 @@ test: .venv/package
 	ruff format --check
 	cd $(BROWSER) && npm run --silent check
 	$(call heading,The package and the rules of the notebooks)
-	pytest -n 2 --dist loadgroup --ignore=tests/book
+	pytest -n 2 --dist loadgroup --ignore=tests/book --cov
 	cd $(BROWSER) && npm test --silent
 	$(call heading,The notebooks and the numbers they print)
 	pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
@@ -123,5 +123,5 @@ serve: book
 	@python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
 
 clean:
-	rm -rf .venv book/_build book/_assets/node_modules $(BROWSER)/node_modules gan_theory/live/static .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv book/_build book/_assets/node_modules $(BROWSER)/node_modules gan_theory/live/static .coverage* .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
