@@ -1,4 +1,6 @@
-"""What the tests of the live figures share, of Python and of the page."""
+"""What tests share: the live figures, of Python and of the page, and a small MNIST."""
+
+from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
@@ -9,6 +11,7 @@ from torch.nn.utils import parameters_to_vector
 from gan_theory.live import OneDimensionalGame
 from gan_theory.live.game import BETAS, X
 from gan_theory.live.training import uniform_numbers
+from gan_theory.mnist import load_mnist
 from gan_theory.training import train
 
 
@@ -85,3 +88,30 @@ def algorithm_1():
         return [parameters_to_vector(net.parameters()).detach().numpy() for net in (generator, discriminator)]
 
     return algorithm_1
+
+
+@pytest.fixture(scope="session")
+def cut_small():
+    """Has the command line see few digits, with others held out and fewer to be judged by."""
+
+    @contextmanager
+    def cut_small():
+        mnist = load_mnist()
+        digits = mnist._replace(
+            **{part: getattr(mnist, part)[:1400] for part in ("x_train", "y_train")},
+            **{part: getattr(mnist, part)[:400] for part in ("x_test", "y_test")},
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
+            for module in ("__main__", "evaluation"):
+                patch.setattr(f"gan_theory.mnist.{module}.TRAINED_ON", 300)
+            yield digits
+
+    return cut_small
+
+
+@pytest.fixture
+def small(cut_small):
+    """The few digits that the command line sees in this test."""
+    with cut_small() as digits:
+        yield digits

@@ -355,26 +355,11 @@ def hostile(path):
     return {"pickle": pickle.dumps(Hostile(path)), "npz": npz.getvalue(), "torch": torchs.getvalue()}
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """The command line on few digits, with others held out."""
-    mnist = load_mnist()
-    digits = mnist._replace(
-        **{part: getattr(mnist, part)[:1400] for part in ("x_train", "y_train")},
-        **{part: getattr(mnist, part)[:400] for part in ("x_test", "y_test")},
-    )
-    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
-    for module in ("__main__", "evaluation"):
-        monkeypatch.setattr(f"gan_theory.mnist.{module}.TRAINED_ON", 300)
-    return digits
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, cut_small):
     """A run of one epoch."""
     out = tmp_path_factory.mktemp("run") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        few.__wrapped__(patch)
+    with cut_small():
         assert main([*TRAIN, "--out", str(out)]) == 0
     return out
 
@@ -404,7 +389,7 @@ def refused(arguments, capsys, code=2, command=main):
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npz", "torch"])
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("small")
 def test_nothing_is_unpickled(run, tmp_path, capsys, monkeypatch, kind):
     marker = tmp_path / "marker"
     content = hostile(marker)[kind]
@@ -493,7 +478,7 @@ def flip(path):
          "has not come to the end of an epoch"),
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("small")
 def test_a_damaged_run_is_not_shipped(run, tmp_path, capsys, monkeypatch, damage, message):
     monkeypatch.setattr("gan_theory.mnist.__main__.RUNS", tmp_path / "runs")
     damage(run)
@@ -531,7 +516,7 @@ def test_a_damaged_run_is_not_shipped(run, tmp_path, capsys, monkeypatch, damage
         (["judge"], "command: invalid choice: 'judge'"),
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("few", "run")
+@pytest.mark.usefixtures("small", "run")
 def test_a_command_that_cannot_be_done_says_so_and_leaves_nothing(
     tmp_path, monkeypatch, capsys, arguments, message
 ):
@@ -580,7 +565,7 @@ def full_after(monkeypatch):
         (["classifier", "--epochs", "1", "--out", "classifier"], 0, 1),
     ],
 )
-@pytest.mark.usefixtures("few", "run")
+@pytest.mark.usefixtures("small", "run")
 def test_a_full_disk_is_named_and_holds_nothing_of_the_command(
     tmp_path, monkeypatch, capsys, full_after, arguments, files, code
 ):

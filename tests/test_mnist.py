@@ -610,19 +610,6 @@ def test_a_run_with_an_average_goes_on_bit_for_bit(mnist, tmp_path):
     torch.testing.assert_close(resumed.tensors(), whole.tensors(), rtol=0, atol=0)
 
 
-@pytest.fixture
-def small(mnist, monkeypatch):
-    """The command line on few digits, with others held out and fewer to be judged by."""
-    digits = mnist._replace(
-        **{name: getattr(mnist, name)[:1400] for name in ("x_train", "y_train")},
-        **{name: getattr(mnist, name)[:400] for name in ("x_test", "y_test")},
-    )
-    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
-    for module in ("__main__", "evaluation"):
-        monkeypatch.setattr(f"gan_theory.mnist.{module}.TRAINED_ON", DIGITS)
-    return digits
-
-
 def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--recipe", "book", "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0
