@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from gan_theory import networks
-from gan_theory.networks import Dropout, Maxout, mlp, mnist_discriminator, mnist_generator
+from gan_theory.mnist import RECIPES
+from gan_theory.networks import (
+    Dropout,
+    Maxout,
+    mlp,
+    mnist_discriminator,
+    mnist_generator,
+    paper_discriminator,
+    paper_generator,
+)
 
 
 def seeded(seed=0):
@@ -90,33 +98,29 @@ def test_widths_are_checked(widths):
         mlp(*widths)
 
 
-RECIPES = "mnist", "book", "cgan", "dcgan", "paper"
-
-
 def players(recipe, seed=0):
     random = seeded(seed)
-    return [
-        getattr(networks, f"{recipe}_{player}")(generator=random) for player in ("generator", "discriminator")
-    ]
+    return RECIPES[recipe].generator(generator=random), RECIPES[recipe].discriminator(generator=random)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_players_speak_of_784_pixels_between_minus_one_and_one(recipe):
     G, D = players(recipe)
-    z = torch.randn(6, 110 if recipe == "cgan" else 100, generator=seeded(1))
+    conditional, dimensions = RECIPES[recipe].conditional, RECIPES[recipe].noise_dimensions
+    z = torch.randn(6, dimensions + 10 * conditional, generator=seeded(1))
     samples = G(30 * z)
-    assert samples.shape == (6, 794 if recipe == "cgan" else 784)
+    assert samples.shape == (6, 784 + 10 * conditional)
     assert samples[:, :784].abs().max() <= 1 and samples[:, :784].std() > 0.01
     assert D(samples).shape == (6, 1)
-    if recipe == "cgan":
-        torch.testing.assert_close(samples[:, 784:], 30 * z[:, 100:], rtol=0, atol=0)
+    if conditional:
+        torch.testing.assert_close(samples[:, 784:], 30 * z[:, dimensions:], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_discriminator_judges_each_image_alone(recipe):
     _, D = players(recipe)
     D.eval()
-    x = torch.rand(6, 794 if recipe == "cgan" else 784, generator=seeded(1)) * 2 - 1
+    x = torch.rand(6, 784 + 10 * RECIPES[recipe].conditional, generator=seeded(1)) * 2 - 1
     torch.testing.assert_close(D(x), torch.cat([D(image[None]) for image in x]), rtol=1e-4, atol=1e-6)
     D.train()
     assert not any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in D.modules())
@@ -141,9 +145,8 @@ def test_dcgan_starts_at_normal_weights():
 
 
 def test_paper_starts_as_the_authors_do():
-    G, D = players("paper")
-    for network, scale in ((G, 0.05), (D, 0.005)):
-        for layer in network.modules():
+    for network, scale in ((paper_generator, 0.05), (paper_discriminator, 0.005)):
+        for layer in network(generator=seeded()).modules():
             if isinstance(layer, nn.Linear):
                 assert 0.9 * scale < layer.weight.abs().max() <= scale and not layer.bias.any()
 
