@@ -39,7 +39,7 @@ help:
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
-.venv/package: .venv/requirements pyproject.toml gan_theory/live/static/live-page.js
+.venv/package: .venv/requirements pyproject.toml CITATION.cff gan_theory/live/static/live-page.js
 	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
