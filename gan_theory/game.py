@@ -215,11 +215,8 @@ def _play(
     if any(certain):
         with torch.no_grad():
             if integrate(mistaken, data, generated) > 1e-13:
-                zero, never = (
-                    torch.zeros(1, dtype=torch.float64),
-                    torch.full((1,), -math.inf, dtype=torch.float64),
-                )
-                return integrand(zero, zero, never, never).sum()
+                zero, never = torch.tensor([0.0, -math.inf], dtype=torch.float64)
+                return integrand(zero, zero, never, never)
     return result
 
 

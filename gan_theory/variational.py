@@ -51,9 +51,9 @@ class FDivergence:
     slope_at_infinity: float
 
 
-def _or_infinite(values: Tensor, t: Tensor, end: float, *, closed: bool = False) -> Tensor:
-    """The values where t is below the end of the domain (or at it, if closed), else infinity."""
-    return values.where(t <= end if closed else t < end, math.inf)
+def _or_infinite(values: Tensor, t: Tensor, end: float) -> Tensor:
+    """The values up to the end of the domain, where they may be infinite themselves, and infinity beyond."""
+    return values.where(t <= end, math.inf)
 
 
 KL = FDivergence(
@@ -108,7 +108,7 @@ r""":math:`f(u) = (u - 1)^2` gives :math:`\chi^2(p \,\|\, q) = \int (p - q)^2 / 
 
 TOTAL_VARIATION = FDivergence(
     f=lambda u: (u - 1).abs() / 2,
-    conjugate=lambda t: _or_infinite(t.clamp(min=-0.5), t, 0.5, closed=True),
+    conjugate=lambda t: _or_infinite(t.clamp(min=-0.5), t, 0.5),
     critic=lambda r: r.sign() / 2,
     cost=lambda r: r.sign() / 2,
     weight=torch.zeros_like,

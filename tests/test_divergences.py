@@ -25,7 +25,7 @@ from torch.distributions import (
     TransformedDistribution,
     Uniform,
 )
-from torch.distributions.transforms import SigmoidTransform
+from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from gan_theory.divergences import f_divergence, js_divergence, kl_divergence, total_variation, wasserstein_1
 
@@ -232,6 +232,10 @@ def test_wasserstein_1():
     assert agrees(wasserstein_1(Exponential(t(1.0)), Exponential(t(0.25))), 3)
     assert wasserstein_1(Cauchy(t(0.0), t(1.0)), normal(0.0, 1.0)) == math.inf
     assert wasserstein_1(Cauchy(t(0.0), t(1.0)), Cauchy(t(0.0), t(1.0))) == 0
+    assert (
+        wasserstein_1(normal(0.0, 2.0), TransformedDistribution(normal(0.0, 1.0), AffineTransform(0.0, 2.0)))
+        == 0
+    )
     p, q = two_bumps(), two_bumps((0.5, 0.5), (0.0, 3.0), (1.0, 0.2))
     levels = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     grid = torch.linspace(-12, 12, 400_001, dtype=torch.float64)
@@ -292,6 +296,27 @@ def test_probability_vectors():
     assert agrees(f_divergence(p, q, lambda r: (r - 1) ** 2), ((VECTOR_P - VECTOR_Q) ** 2 / VECTOR_Q).sum())
 
 
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_what_is_impossible_under_both_adds_nothing(divergence):
+    p, q = t([0.5, 0.5, 0.0]).requires_grad_(), t([0.25, 0.75, 0.0])
+    whole = divergence(p, q)
+    assert agrees(whole, divergence(p[:2], q[:2]).item())
+    whole.backward()
+    assert p.grad.isfinite().all()
+
+
+def test_total_variation_is_a_probability_though_the_vectors_sum_to_a_little_more():
+    assert total_variation(t([1 + 5e-7, 0.0]), t([0.0, 1 + 5e-7])) == 1
+
+
+def test_kl_of_vectors_that_nearly_agree_keeps_its_digits():
+    e = 2.0**-20
+    expected = 2 * e**2 + 4 / 3 * e**4  # of (1/2 + e) log (1 + 2 e) + (1/2 - e) log (1 - 2 e)
+    assert kl_divergence(t([0.5 + e, 0.5 - e]), t([0.5, 0.5])).item() == pytest.approx(
+        expected, rel=1e-8, abs=0
+    )
+
+
 def test_gradients_of_vectors():
     p, q = t([0.2, 0.8]).requires_grad_(), t([0.5, 0.5]).requires_grad_()
     kl_divergence(p, q).backward()
@@ -328,6 +353,34 @@ def test_f_divergences(name, given_slope):
         assert agrees(f_divergence(p, q, f, **slope), direct(p, q))
 
 
+def test_how_f_grows_decides_on_what_overflows():
+    wide, narrow = normal(0.0, 1.5), normal(1.0, 0.5)  # where wide/narrow overflows, wide is nearly nothing
+    assert agrees(f_divergence(wide, narrow, F["kl"][0], math.inf), kl_divergence(wide, narrow).item())
+    with pytest.raises(ArithmeticError, match="range of float64"):
+        f_divergence(narrow, wide, lambda r: (1 - r) ** 2 / r, 1.0)
+    with pytest.raises(ArithmeticError, match="range of float64"):
+        f_divergence(normal(0.0, 1.0), normal(0.0, 40.0), *F["reverse kl"][:2])
+
+
+def test_f_may_be_undefined_at_0():
+    p, q = Uniform(t(0.0), t(1.0)), Uniform(t(0.0), t(2.0))
+    assert agrees(
+        f_divergence(p, q, lambda r: 9 * (r * r.log() - r + 1)), 9 * LOG_2
+    )  # f(0) is nan, its limit 9
+    assert f_divergence(p, q, lambda r: r * r.log() - r.log()) == math.inf
+
+
+def test_a_slope_below_the_last_that_was_seen_is_refused():
+    with pytest.raises(ValueError, match="slope_at_infinity must be at least"):  # it is 1792 from 794 to 1000
+        f_divergence(normal(0.0, 1.0), normal(1.0, 1.0), lambda r: (r - 1) ** 2, 1600.0)
+
+
+def test_f_may_be_large_and_piecewise_linear():
+    p, q = Uniform(t(0.0), t(1.0)), Uniform(t(0.5), t(2.0))
+    large = f_divergence(p, q, lambda r: 0.3e6 * (r - 1).abs())
+    assert large.item() == pytest.approx(0.6e6 * total_variation(p, q).item(), rel=1e-9)
+
+
 def test_chi_squared_of_normals():
     # 1 + chi^2 = exp(mean^2 / scale^2) for equal scales.
     got = f_divergence(normal(1.5, 2.0), normal(0.0, 2.0), lambda r: (r - 1) ** 2, slope_at_infinity=math.inf)
@@ -360,6 +413,7 @@ def test_gradients_of_an_f_divergence():
     [
         (lambda r: r, "f\\(1\\) = 0"),
         (lambda r: -((r - 1) ** 2), "convex"),
+        (lambda r: torch.log1p((r - 1) ** 2), "convex"),
         (lambda r: r.sum(), "elementwise"),
     ],
 )

@@ -50,6 +50,14 @@ def test_field_of_the_wasserstein_dirac_gan(theta, psi, penalty):
     assert field.tolist() == pytest.approx([psi, -theta - penalty * (psi - sign)], abs=1e-12)
 
 
+@pytest.mark.parametrize("moving", ["theta", "psi"])
+def test_the_field_can_be_differentiated_in_either_number(moving):
+    point = {"theta": torch.tensor(2.0), "psi": torch.tensor(3.0)}
+    point[moving].requires_grad_()
+    (slope,) = torch.autograd.grad(gradient_field(BilinearGame(), **point).sum(), point[moving])
+    assert slope.item() == {"theta": 1.0, "psi": -1.0}[moving]  # the field is (-psi, theta)
+
+
 def test_eigenvalues():
     assert eigenvalues(BilinearGame()).tolist() == pytest.approx([-1j, 1j])
     for saturating in (True, False):

@@ -105,6 +105,13 @@ def test_probabilities_that_round_to_one(function):
 def test_probabilities_without_digits_left():
     with pytest.raises(ArithmeticError, match="a D with a logit"):
         regret(torch.sigmoid, StudentT(t(3.0)), Cauchy(t(0.0), t(1.0)))
+    with pytest.raises(ArithmeticError, match=r"not resolved near x = \S+$"):  # where it would not help
+        value(lambda x: 0.5 + 0.4 * torch.sin(1e6 * x), *PAIRS[0])
+
+
+@pytest.mark.parametrize("certainty", [0.0, 1.0])
+def test_one_wrong_certainty_costs_everything(certainty):
+    assert value(lambda x: torch.where(x > 0, 0.5, certainty), *PAIRS[0]) == -math.inf
 
 
 def test_value_of_a_discriminator_with_jumps():
@@ -175,7 +182,12 @@ def test_generator_losses_against_a_frozen_optimum(family, p_data):
     ("D", "error", "message"),
     [
         (0.5, TypeError, "D must be callable, got float"),
-        (lambda x: x, ValueError, r"D must be in \[0, 1\], got"),
+        (lambda x: x, ValueError, r"D must be in \[0, 1\], got -"),
+        (
+            lambda x: torch.where(x < 0, 0.0, torch.where(x < 1, 1.0, 1.5)),
+            ValueError,
+            r"D must be in \[0, 1\], got 1\.5",
+        ),
         (lambda x: x * math.nan, ValueError, r"D must be in \[0, 1\], got nan"),
         (lambda x: x.mean(), ValueError, r"D must map .* got \(\)"),
         (lambda _: 0.5, ValueError, "D must map .* got float"),

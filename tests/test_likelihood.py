@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from torch.distributions import Bernoulli, Categorical, Laplace, MixtureSameFamily, Normal, StudentT, Uniform
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Laplace,
+    MixtureSameFamily,
+    Normal,
+    Poisson,
+    StudentT,
+    Uniform,
+    constraints,
+)
 
-from gan_theory.likelihood import ParzenWindow, log_likelihood, maximum_likelihood
+from gan_theory.likelihood import ParzenWindow, _finish, _newton_step, log_likelihood, maximum_likelihood
 
 
 def t(value):
@@ -29,6 +40,15 @@ def test_log_likelihood(observations):
     )
 
 
+@pytest.mark.parametrize(
+    ("p", "possible"), [(Uniform(0.0, 2.0), torch.tensor([1.0])), (Poisson(t(1.0)), torch.tensor([1]))]
+)
+def test_the_impossible_has_the_type_of_the_possible(p, possible):
+    impossible = log_likelihood(p, -possible)
+    assert impossible == -math.inf
+    assert impossible.dtype == log_likelihood(p, possible).dtype
+
+
 def test_log_likelihood_in_more_dimensions():
     p = torch.distributions.MultivariateNormal(t([0.0, 1.0]), torch.eye(2, dtype=torch.float64))
     x = t([[0.0, 0.0], [1.0, 2.0]])
@@ -42,6 +62,7 @@ def test_log_likelihood_in_more_dimensions():
         ("normal", t([0.0]), TypeError, "p must be a torch.distributions.Distribution, got str"),
         (Normal(t([0.0]), t([1.0])), t([0.0]), ValueError, "p must be unbatched"),
         (Normal(t(0.0), t(1.0)), t([[0.0]]), ValueError, r"x must have shape \(n,\)"),
+        (Normal(t(0.0), t(1.0)), t(0.0), ValueError, r"x must have shape \(n,\)"),
         (Normal(t(0.0), t(1.0)), t([]), ValueError, "n >= 1"),
         (Normal(t(0.0), t(1.0)), t([math.nan]), ValueError, "x must be observations, got NaN"),
         (Normal(t(0.0), t(1.0)), [0.0], TypeError, "x must be a tensor, got list"),
@@ -64,6 +85,42 @@ def test_maximum_likelihood_of_textbook_families(observations):
         ArithmeticError, match="no maximum"
     ):  # the likelihood of a Laplace has a kink at its maximum
         maximum_likelihood(Laplace, observations[:399], loc=location + 0.1, scale=scale)
+
+
+def test_a_family_need_not_say_what_its_parameters_may_be(observations):
+    class Bell(Distribution):
+        support = constraints.real
+
+        def __init__(self, centre):
+            self.centre = centre
+            super().__init__(validate_args=False)
+
+        def log_prob(self, x):
+            return -((x - self.centre) ** 2)
+
+    fit = maximum_likelihood(Bell, observations, centre=0.0)
+    assert fit.centre.item() == pytest.approx(observations.mean().item(), rel=1e-7)
+
+
+def valley(a, b):
+    """At its lowest, 7, where a = 1 and b[0] = 5e5, whatever b[1] is."""
+    u, v = a - 1, b[0] * 1e-6 - 0.5
+    return (3 * u**2 + 2 * u * v + v**2) / 2 + 7
+
+
+def test_a_newton_step_ends_in_the_valley_of_a_quadratic():
+    at = [t(0.5), t([0.0, 4.0])]
+    (by_a, by_b), gain = _newton_step(valley, at)
+    assert by_a.item() == pytest.approx(0.5, rel=1e-9)
+    assert by_b.tolist() == pytest.approx([5e5, 0.0], rel=1e-9)
+    assert gain == pytest.approx(valley(*at).item() - 7, rel=1e-9)
+    assert _finish(valley, at) < 1e-14
+    assert [at[0].item(), *at[1].tolist()] == pytest.approx([1.0, 5e5, 4.0], rel=1e-9)
+
+
+@pytest.mark.parametrize("f", [lambda a, b: a**2 - 1e-3 * b**2, lambda a, b: a**2 + 0.5 * b])
+def test_where_it_goes_down_for_ever_a_newton_step_gains_everything(f):
+    assert _newton_step(f, [t(1.0), t(0.0)])[1] == math.inf
 
 
 def test_maximum_likelihood_in_any_unit(observations):
@@ -137,9 +194,10 @@ def test_parzen_integrates_to_one_and_keeps_its_tails():
     assert window.log_prob(t([100.0])).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_parzen_keeps_small_distances_between_far_points():
-    got = ParzenWindow(t([0.0, 1000.0]), 1e-3).log_prob(t([999.999]))
-    expected = scipy.stats.norm(1000, 1e-3).logpdf(999.999) - math.log(2)
+@pytest.mark.parametrize("far", [20.0, 1000.0])
+def test_parzen_keeps_small_distances_between_far_points(far):
+    got = ParzenWindow(t([0.0, far]), 1e-3).log_prob(t([far - 0.001]))
+    expected = scipy.stats.norm(far, 1e-3).logpdf(far - 0.001) - math.log(2)
     assert got.item() == pytest.approx(expected, rel=1e-9)
 
 

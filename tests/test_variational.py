@@ -212,6 +212,13 @@ def test_it_keeps_its_digits_far_out():
         variational_bound(optimal_critic(p, q, PEARSON), p, q, PEARSON)
 
 
+def test_what_overflows_is_not_dropped_where_it_matters():
+    q, T = normal(0.0, 1.0), Critic(PEARSON, lambda x: torch.where(x > 39.7, 400.0, 0.0))
+    assert stats.norm.logsf(39.7) + 2 * 400 > 7  # the mean of f*(T) over q is exp of it
+    with pytest.raises(ArithmeticError, match="range of float64"):
+        variational_bound(T, q, q, PEARSON)
+
+
 def test_a_critic_of_another_divergence_is_taken_as_a_function():
     p, q = normal(0.5, 1.0), normal(0.0, 1.0)
     T = optimal_critic(p, q, KL)  # 1 + log p/q = 0.875 + x / 2

@@ -1,0 +1,30 @@
+"""What counts as a number, and what a function of points must return."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gan_theory.checks import check_elementwise, is_real
+
+
+@pytest.mark.parametrize("value", [3, 0.5, np.float32(0.5), torch.tensor(0.5), torch.tensor(3)])
+def test_a_finite_number_is_one_also_in_a_tensor(value):
+    assert is_real(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1", None, True, 1j, math.nan, *map(torch.tensor, (True, 1j, [0.5], math.inf))],
+)
+def test_nothing_else_is_a_number(value):
+    assert not is_real(value)
+
+
+@pytest.mark.parametrize(("x", "shape"), [(torch.zeros(3), r"\(n,\)"), (torch.zeros(3, 1), r"\(n, 1\)")])
+def test_the_shape_that_a_function_is_given_is_told(x, shape):
+    with pytest.raises(
+        ValueError, match=rf"f must map a tensor of shape {shape} to one .* got \(2,\) for n = 3"
+    ):
+        check_elementwise(torch.zeros(2), x, "f")

@@ -1,0 +1,93 @@
+"""Log densities where PyTorch has none: off the support and in mixtures, with their gradients."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import (
+    AbsTransform,
+    AffineTransform,
+    Beta,
+    Categorical,
+    Exponential,
+    Gamma,
+    MixtureSameFamily,
+    Normal,
+    SigmoidTransform,
+    TransformedDistribution,
+    Uniform,
+    VonMises,
+)
+
+from gan_theory.distributions import as_density, log_density
+from gan_theory.quadrature import integrate
+
+
+def t(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def test_a_mixture_weighs_its_parts():
+    p = MixtureSameFamily(Categorical(t([0.25, 0.75, 0.0])), Uniform(t([0.0, 1.0, 5.0]), t([2.0, 3.0, 6.0])))
+    densities = log_density(p, t([0.5, 1.5, 2.5, 4.0, 5.5])).exp()
+    assert densities.tolist() == pytest.approx([0.125, 0.5, 0.375, 0.0, 0.0])
+
+
+def test_weights_in_float32_are_made_to_sum_to_one():
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25, 0.35, 0.45])
+    p = MixtureSameFamily(Categorical(weights), Normal(torch.arange(7.0), torch.ones(7)))
+    assert p.mixture_distribution.probs.double().sum() != 1  # PyTorch has done so in float32
+    assert integrate(lambda x: log_density(p, x).exp(), p).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_a_part_without_weight_leaves_the_gradient_finite():
+    weights = t([0.5, 0.0]).requires_grad_()
+    p = MixtureSameFamily(Categorical(weights), Normal(t([0.0, 1.0]), t([1.0, 1.0])))
+    (slope,) = torch.autograd.grad(log_density(p, t([0.3])).sum(), weights)
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("family", "inside", "outside"),
+    [
+        (lambda shape: Gamma(shape, t(1.0)), 3.0, -1.0),
+        (lambda shape: TransformedDistribution(Gamma(shape, t(1.0)), AffineTransform(0.0, -1.0)), -3.0, 1.0),
+        (lambda shape: Beta(shape, t(2.0)), 0.3, 1.5),
+    ],
+)
+def test_what_lies_off_the_support_has_no_part_in_the_gradient(family, inside, outside):
+    shape = t(2.5).requires_grad_()
+    p = family(shape)
+    alone, beside = (
+        torch.autograd.grad(log_density(p, t(x)).exp().sum(), shape, retain_graph=True)[0]
+        for x in ([inside], [inside, outside])
+    )
+    assert alone == beside != 0
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_closed_end_belongs_to_the_support(side):
+    p = TransformedDistribution(Exponential(t(1.0)), AffineTransform(0.0, side))
+    assert log_density(p, t([0.0])) == 0.0
+
+
+def test_not_a_number_has_no_density():
+    assert log_density(Normal(t(0.0), t(1.0)), t([math.nan])).isnan()
+
+
+def test_a_squashed_normal_lives_between_0_and_1():
+    p = TransformedDistribution(Normal(t(0.0), t(1.0)), SigmoidTransform())
+    assert as_density(p, "p").support == [(0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        VonMises(t(0.0), t(1.0)),
+        TransformedDistribution(VonMises(t(0.0), t(1.0)), AffineTransform(0.0, 2.0)),
+        TransformedDistribution(Normal(t(0.0), t(1.0)), AbsTransform()),
+    ],
+)
+def test_circles_and_folds_are_refused(p):
+    with pytest.raises(ValueError, match="p must be continuous, on an interval"):
+        as_density(p, "p")
