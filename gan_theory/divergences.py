@@ -54,8 +54,8 @@ def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
     total = _total(_kl_integrand, p, q)
     if isinstance(p, Tensor):
         # The integrand's - p + q sums to 0, but has a gradient in the entries of a vector.
-        excess = p.double().sum() - q.double().sum()
-        total = total + excess - excess.detach()
+        excess = (p.double() - q.double()).sum()
+        total = total + (excess - excess.detach())
     return _not_negative(total)
 
 

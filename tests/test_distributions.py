@@ -7,10 +7,10 @@ import torch
 from torch.distributions import (
     AbsTransform,
     AffineTransform,
-    Beta,
     Categorical,
     Exponential,
-    Gamma,
+    Kumaraswamy,
+    LogNormal,
     MixtureSameFamily,
     Normal,
     SigmoidTransform,
@@ -50,16 +50,16 @@ def test_a_part_without_weight_leaves_the_gradient_finite():
 @pytest.mark.parametrize(
     ("family", "inside", "outside"),
     [
-        (lambda shape: Gamma(shape, t(1.0)), 3.0, -1.0),
-        (lambda shape: TransformedDistribution(Gamma(shape, t(1.0)), AffineTransform(0.0, -1.0)), -3.0, 1.0),
-        (lambda shape: Beta(shape, t(2.0)), 0.3, 1.5),
+        (lambda a: LogNormal(a, t(1.0)), 3.0, -1.0),
+        (lambda a: TransformedDistribution(LogNormal(a, t(1.0)), AffineTransform(0.0, -1.0)), -3.0, 1.0),
+        (lambda a: Kumaraswamy(a, t(2.5)), 0.3, 1.5),
     ],
 )
 def test_what_lies_off_the_support_has_no_part_in_the_gradient(family, inside, outside):
-    shape = t(2.5).requires_grad_()
-    p = family(shape)
+    parameter = t(2.5).requires_grad_()
+    p = family(parameter)
     alone, beside = (
-        torch.autograd.grad(log_density(p, t(x)).exp().sum(), shape, retain_graph=True)[0]
+        torch.autograd.grad(log_density(p, t(x)).exp().sum(), parameter, retain_graph=True)[0]
         for x in ([inside], [inside, outside])
     )
     assert alone == beside != 0

@@ -87,19 +87,28 @@ def test_maximum_likelihood_of_textbook_families(observations):
         maximum_likelihood(Laplace, observations[:399], loc=location + 0.1, scale=scale)
 
 
+class Bell(Distribution):
+    """It does not say what its parameter may be, and can have a kink on its top."""
+
+    support = constraints.real
+
+    def __init__(self, centre, kink=0.0):
+        self.centre, self.kink = centre, kink
+        super().__init__(validate_args=False)
+
+    def log_prob(self, x):
+        distance = (x - self.centre).abs()
+        return -self.kink * distance - distance**2 / 2
+
+
 def test_a_family_need_not_say_what_its_parameters_may_be(observations):
-    class Bell(Distribution):
-        support = constraints.real
-
-        def __init__(self, centre):
-            self.centre = centre
-            super().__init__(validate_args=False)
-
-        def log_prob(self, x):
-            return -((x - self.centre) ** 2)
-
     fit = maximum_likelihood(Bell, observations, centre=0.0)
     assert fit.centre.item() == pytest.approx(observations.mean().item(), rel=1e-7)
+
+
+def test_a_top_with_a_kink_is_not_said_to_be_reached():
+    with pytest.raises(ArithmeticError, match=r"a Newton step would gain 0\.5 nats each"):  # to and fro, by 1
+        maximum_likelihood(lambda centre: Bell(centre, kink=0.5), t([0.0, 0.0]), centre=0.3)
 
 
 def valley(a, b):
@@ -194,7 +203,7 @@ def test_parzen_integrates_to_one_and_keeps_its_tails():
     assert window.log_prob(t([100.0])).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("far", [20.0, 1000.0])
+@pytest.mark.parametrize("far", [100.0, 1000.0])
 def test_parzen_keeps_small_distances_between_far_points(far):
     got = ParzenWindow(t([0.0, far]), 1e-3).log_prob(t([far - 0.001]))
     expected = scipy.stats.norm(far, 1e-3).logpdf(far - 0.001) - math.log(2)
