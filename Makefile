@@ -16,7 +16,7 @@ LATEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fon
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book zip pdf latex test pages bench faults lab serve clean
+.PHONY: help book zip pdf latex test pages bench faults mutants lab serve clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
 	@echo 'make faults  kill a run on digits 20 times, and compare it with one left alone, in about 3 minutes'
+	@echo 'make mutants change the mathematics in one place at a time, and see that a test fails each time'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'
@@ -115,6 +116,10 @@ faults: .venv/package
 	$(call heading,What 20 kills do to a run)
 	python tests/faults/killed.py
 
+mutants: .venv/package
+	$(call heading,What the tests do not notice)
+	python tests/mutants/run.py
+
 lab: .venv/package
 	jupyter lab --notebook-dir=book
 
@@ -123,5 +128,5 @@ serve: book
 	@python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
 
 clean:
-	rm -rf .venv book/_build book/_assets/node_modules $(BROWSER)/node_modules gan_theory/live/static .coverage* .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv mutants book/_build book/_assets/node_modules $(BROWSER)/node_modules gan_theory/live/static .coverage* .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 hypothesis.settings.register_profile("book", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("book")
 
+collect_ignore = ["tests/mutants/run.py"]  # mutmut is at work from its import on
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Has nbval compare the outputs that a notebook keeps, though nbstripout has taken the cell's count."""
