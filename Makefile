@@ -74,7 +74,8 @@ zip: book
 	@find $(HTML) -exec touch -t 202601010000 {} +
 	@cd $(dir $(ZIP)) && ln -sfn html the-adversarial-game && python -m zipfile --create $(notdir $(ZIP)) the-adversarial-game
 
-# LaTeX and its fonts are the one thing that no target installs; what a run of it that was stopped leaves would mislead the next.
+# LaTeX and its fonts are the one thing that no target installs. What a run of it that was stopped leaves would
+# mislead the next.
 pdf: latex book
 	$(call heading,Printing the book)
 	@rm -rf $(dir $(PDF))

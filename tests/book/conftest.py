@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import zipfile
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +42,15 @@ def must_have(there, what):
 def html():
     must_have((HTML / "index.html").is_file(), f"{HTML} does not hold the built book; run `make book`")
     return HTML
+
+
+@pytest.fixture(scope="session")
+def archive(html):
+    """All that is built, in one file."""
+    file = html.parent / "the-adversarial-game.zip"
+    must_have(file.is_file(), f"there is no {file}; run `make zip`")
+    with zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 @pytest.fixture(scope="session")

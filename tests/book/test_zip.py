@@ -1,17 +1,8 @@
 """The built book in one file, as somebody without the repository and without the internet has it."""
 
-import zipfile
-
-import pytest
 from playwright.sync_api import expect
 
 ZIP = "the-adversarial-game"
-
-
-@pytest.fixture(scope="module")
-def archive(html):
-    with zipfile.ZipFile((html.parent / ZIP).with_suffix(".zip")) as archive:
-        yield archive
 
 
 def test_it_holds_every_file_of_the_pages(archive, html):
