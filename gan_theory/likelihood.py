@@ -42,8 +42,7 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         raise TypeError(f"p must be a torch.distributions.Distribution, got {type(p).__name__}")
     if p.batch_shape:
         raise ValueError(f"p must be unbatched, got batch_shape {tuple(p.batch_shape)}")
-    if not isinstance(x, Tensor) or x.dtype != torch.bool:  # which a Bernoulli has
-        check_tensor(x, "x")
+    check_tensor(x, "x")
     if x.isnan().any():
         raise ValueError("x must be observations, got NaN")
     if x.dim() != 1 + len(p.event_shape) or x.shape[1:] != p.event_shape or not len(x):
