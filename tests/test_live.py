@@ -99,6 +99,8 @@ def tensors(values):
         (lambda: Slider(0.0, 1.0, 0.5, step=1.5), ValueError, ["step", "(0, 1]", "1.5"]),
         (lambda: Panel([]), TypeError, ["marks", "list of Line", "[]"]),
         (lambda: Panel(Line("p")), TypeError, ["marks", "list of Line", "Line(y='p'"]),
+        (lambda: Panel([Line("p", style="q")]), ValueError, ["style", "'p_data'", "not ['q']"]),
+        (lambda: Panel([Line("p"), Point("p", "p", style="q")]), ValueError, ["style", "not ['q']"]),
         (lambda: make(sliders={"mean": SLIDERS["mean"]}), TypeError, ["sliders", "'scale'", "'mean'"]),
         (lambda: make(sliders={**SLIDERS, "x": SLIDERS["mean"]}), TypeError, ["sliders", "'scale'", "'x'"]),
         (
@@ -147,6 +149,11 @@ def test_a_function_that_uses_a_value_as_a_python_number_is_not_frozen_into_the_
     assert evaluate(branch, FLOAT)
     with pytest.raises(ValueError, match=r"lambda.* cannot be exported .*tensors only"):
         to_onnx(branch, FLOAT)
+
+
+def test_an_operator_that_onnx_lacks_is_named():
+    with pytest.raises(ValueError, match=r"No ONNX function found for .*\blgamma\b.*operators that ONNX has"):
+        to_onnx(lambda a: {"b": torch.lgamma(a)}, FLOAT)
 
 
 # In what it computes.

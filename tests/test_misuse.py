@@ -54,6 +54,8 @@ DICE = torch.Generator().manual_seed(0)
 DIGITS = np.zeros((5, 28, 28), np.uint8)
 BOOK, CGAN, CLASSIFIER = load_run("book"), load_run("cgan"), classifier.load_classifier()
 IMAGES, LABELS = torch.zeros(5, 28, 28), torch.zeros(5).long()
+MNIST = load_mnist()
+JUDGE = Judge(MNIST._replace(x_train=MNIST.x_train[:51_002], x_test=DIGITS), CLASSIFIER)
 
 
 def square(u):
@@ -278,6 +280,8 @@ CALLS = [
     (frechet_distance, (torch.zeros(3, 2), np.zeros((3, 2))), TypeError, "y must be a tensor, got ndarray"),
     (frechet_distance, (torch.zeros(3, 0), torch.zeros(3, 0)), ValueError, r"x and y must be .*not \(3, 0\)"),
     (class_divergence, (t([0.0]), PAIR), ValueError, "classes must be integers.*not torch.float32"),
+    (class_divergence, (t([0]), PAIR[None]), ValueError, r"shares must be .*\(k,\), not .*\(1, 2\)"),
+    (class_divergence, (t([0]), t([1, 1])), ValueError, "shares must be floating-point.*not torch.int64"),
     (class_divergence, (t([0]), t([NAN, 0.5])), ValueError, r"shares must be positive.*not \[nan, 0.5\]"),
     (class_divergence, (t([0]), [0.5, 0.5]), TypeError, "shares must be a tensor, got list"),
     (sharpness, (IMAGES[:0],), ValueError, r"images must be .*n ≥ 1, not .*\(0, 28, 28\)"),
@@ -289,10 +293,21 @@ CALLS = [
     (averaged, (IMAGES, 5), ValueError, r"images must be .*n ≥ 6, not .*\(5, 28, 28\)"),
     (averaged, (IMAGES, -1), ValueError, "neighbours must be an integer and not negative, not -1"),
     (centroids, (IMAGES, 6), ValueError, "count must be an integer from 1 to 5, not 6"),
+    (lambda s: centroids(IMAGES, 2, seed=s), (-1,), ValueError, "seed must be an integer from 0 .*not -1"),
+    (lambda s: centroids(IMAGES, 2, seed=s), (2**32,), ValueError, "seed must .* to 4294967295, not 4"),
     (parzen, (IMAGES, IMAGES, IMAGES[:1]), ValueError, r"test must be .*n ≥ 2, not .*\(1, 28, 28\)"),
     (parzen, (IMAGES, IMAGES, NAN * IMAGES), ValueError, "test must be finite, got NaN"),
     (Judge, (None, None), TypeError, "digits must be an MNIST.*not NoneType"),
-    (Judge, (load_mnist(), "ours"), TypeError, "classifier must be a Classifier, not str"),
+    (Judge, (MNIST, "ours"), TypeError, "classifier must be a Classifier, not str"),
+    (
+        Judge,
+        (MNIST._replace(x_train=MNIST.x_train[:51_001]), CLASSIFIER),
+        ValueError,
+        "digits must have 1,002 or more held out, not 1001",
+    ),
+    (JUDGE.row, (IMAGES[:, 1:],), ValueError, r"samples must be .*\(n, 28, 28\).*not .*\(5, 27, 28\)"),
+    (JUDGE.row, (IMAGES - 0.5,), ValueError, r"samples must be .*in \[0, 1\], not .* from -0.5 to -0.5"),
+    (JUDGE.row, (IMAGES + 1.5,), ValueError, r"samples must be .*in \[0, 1\], not .* from 1.5 to 1.5"),
     (train_classifier, (IMAGES, LABELS[:4]), ValueError, r"labels must be int64 .*\(5,\), not .*\(4,\)"),
     (train_classifier, (IMAGES, LABELS + 10), ValueError, "labels must be from 0 to 9, not from 10 to 10"),
     (train_classifier, (NAN * IMAGES,), ValueError, "images must be finite, got NaN"),

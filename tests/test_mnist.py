@@ -745,6 +745,23 @@ def test_a_damaged_run_is_refused(file, content, tmp_path, monkeypatch):
         load_run("book")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: drop(path, "0.weight"),
+        lambda path: change(path, {"0.weight": torch.zeros(1)}),  # it would be broadcast
+    ],
+)
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_weights_of_another_network_are_refused(player, damage, tmp_path, monkeypatch):
+    shutil.copytree(RUNS / "book", tmp_path / "book")
+    monkeypatch.setattr("gan_theory.mnist.trained.RUNS", tmp_path)
+    damage(path := tmp_path / "book" / f"{player}.safetensors")
+    with pytest.raises(CheckpointError, match=r"does not fit: 0\.weight is missing or of another") as error:
+        load_run("book")
+    assert str(path) in str(error.value)
+
+
 def test_a_run_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"name must be one of book.*not 'no'"):
         load_run("no")
@@ -782,6 +799,18 @@ def test_a_conditional_run_is_a_gan_on_pairs(mnist):
     expected = np.bincount(labels, minlength=10) / DIGITS
     np.testing.assert_allclose(shares, expected, atol=0.05)
     assert set(fake[:, 784:].unique().tolist()) == {0.0, 1.0}
+
+
+def test_labels_and_noise_come_from_the_generator_or_else_from_the_global_one():
+    run, random = load_run("cgan"), torch.Generator().manual_seed(3)
+    labels = torch.randint(10, (20,), generator=random)
+    expected = run.sample(20, labels=labels, generator=random)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        from_the_global_one = run.sample(20)
+    from_its_own = run.sample(20, generator=torch.Generator().manual_seed(3))
+    for samples in (from_the_global_one, from_its_own):
+        torch.testing.assert_close(samples, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("labels", [None, torch.zeros(4), torch.tensor([0, 1, 10]), torch.tensor([0, -1, 2])])

@@ -1,8 +1,10 @@
 """A GAN on the line: its settings, its batches, its yardsticks, and the command that makes the log."""
 
+import errno
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +74,15 @@ def test_the_average_forgets_the_start_and_keeps_the_last_iterations():
         past = min(0.2, k / (k + 10))
         expected = past * expected + (1 - past) * weight(look.generator)
         torch.testing.assert_close(weight(look.average), expected)
+
+
+@pytest.mark.parametrize(("looks", "first"), [(200, 1), (1, 6)])
+def test_a_run_that_has_left_the_numbers_stops_at_the_first_look_at_it(looks, first):
+    """A first update of D by 10³⁸ gives G logits beyond float32."""
+    run = play(P_DATA, replace(SHORT, discriminator_learning_rate=1e38), random=seeded(), looks=looks)
+    assert next(run).iteration == 0
+    with pytest.raises(FloatingPointError, match=f"after iteration {first} a loss is not finite"):
+        next(run)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -150,6 +161,21 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
     few = ["--seeds", "1", "--iterations", "1", "--looks", "1"]
     assert main([*few, "--out", str(nowhere)]) == 1
     assert str(nowhere.parent) in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "runs.json"
+    out.write_text("old")
+
+    def full(path, _):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("gan_theory.one_dimensional.__main__.measure", lambda *_: {})
+    monkeypatch.setattr(Path, "replace", full)
+    assert main(["--out", str(out)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_the_log_in_the_package_is_of_the_present_defaults():

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,7 +183,7 @@ def play(
     )
     wanted = {round(s.iterations * (i / looks) ** 2) for i in range(1, looks + 1)}
     yield Snapshot(0, deepcopy(G), deepcopy(average), deepcopy(D))
-    for step in steps:
+    for step in islice(steps, s.iterations):
         for schedule in schedules:
             schedule.step()
         past = min(s.averaging, step.number / (step.number + 10))
@@ -193,8 +194,6 @@ def play(
             if not (step.discriminator_loss + step.generator_loss).isfinite():
                 raise FloatingPointError(f"after iteration {step.number} a loss is not finite")
             yield Snapshot(step.number, deepcopy(G), deepcopy(average), deepcopy(D))
-        if step.number == s.iterations:
-            return
 
 
 def best_response(
