@@ -325,7 +325,7 @@ class Pushforward(Distribution):
         part = ((x - torch.where(flat, at_a, at_b)) / rise).nan_to_num(0.5).clamp(0.0, 1.0)
         z = origin + (other - origin) * part ** (1 / power)
         low, high = torch.where(at_a < at_b, a, b), torch.where(at_a < at_b, b, a)
-        for step in range(_STEPS):
+        for step in range(_STEPS):  # pragma: no branch  (all roots have settled long before the last step)
             value, slope = self._generate_with_slope(z)
             low, high = torch.where(value < x, z, low), torch.where(value < x, high, z)
             newton = z - (value - x) / slope

@@ -266,3 +266,16 @@ def test_log_density_agrees_with_scipy_where_torch_raises():
         (Beta(t(2.0), t(3.0)), scipy.stats.beta(2, 3)),
     ):
         close(log_density(p, t(x)), t(oracle.logpdf(x)))
+
+
+def test_a_leap_of_g_leaves_two_pieces():
+    leaping = Pushforward(STANDARD, lambda z: torch.where(z > 0.2, z - 5, z))
+    x = torch.linspace(-9, 3, 60, dtype=torch.float64)
+    left, right = (STANDARD.log_prob(x).exp() * (x <= 0.2), STANDARD.log_prob(x + 5).exp() * (x > -4.8))
+    torch.testing.assert_close(leaping.log_prob(x).exp(), left + right, rtol=1e-9, atol=1e-15)
+    assert integrate(lambda x: leaping.log_prob(x).exp(), leaping).item() == pytest.approx(1, rel=1e-9)
+
+
+def test_inference_mode_is_refused():
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"use torch.no_grad, not torch.inference"):
+        Pushforward(STANDARD, torch.square)

@@ -8,6 +8,7 @@ from torch.distributions import (
     AbsTransform,
     AffineTransform,
     Categorical,
+    Distribution,
     Exponential,
     Kumaraswamy,
     LogNormal,
@@ -17,6 +18,7 @@ from torch.distributions import (
     TransformedDistribution,
     Uniform,
     VonMises,
+    constraints,
 )
 
 from gan_theory.distributions import as_density, log_density
@@ -91,3 +93,20 @@ def test_a_squashed_normal_lives_between_0_and_1():
 def test_circles_and_folds_are_refused(p):
     with pytest.raises(ValueError, match="p must be continuous, on an interval"):
         as_density(p, "p")
+
+
+class OfNoKnownPlace(Distribution):
+    """It has a density, and PyTorch is told neither mean nor deviation."""
+
+    arg_constraints = {}  # noqa: RUF012  (as PyTorch has it)
+    support = constraints.real
+
+    def log_prob(self, x):
+        return Normal(0.0, 1.0).log_prob(x)
+
+
+def test_a_distribution_of_no_known_place_is_refused():
+    with pytest.raises(
+        ValueError, match=r"p must be continuous.*finite mean and standard deviation; got OfNo"
+    ):
+        as_density(OfNoKnownPlace(), "p")

@@ -10,6 +10,7 @@ from torch.distributions import (
     Bernoulli,
     Categorical,
     Distribution,
+    Exponential,
     Laplace,
     MixtureSameFamily,
     Normal,
@@ -173,6 +174,11 @@ def test_a_saddle_is_not_taken_for_a_maximum():
     likelihoods = [log_likelihood(fit, x).item() for fit in fits]
     assert likelihoods[0] == pytest.approx(likelihoods[1], rel=1e-12)
     assert all(likelihood > log_likelihood(family(t(-0.33), t(-0.33)), x) for likelihood in likelihoods)
+
+
+def test_a_start_where_the_observations_are_impossible_is_refused():
+    with pytest.raises(ValueError, match="initial must start where the observations are possible"):
+        maximum_likelihood(Exponential, torch.tensor([-1.0, 2.0]), rate=1.0)
 
 
 def test_maximum_likelihood_misuse():

@@ -111,3 +111,13 @@ def test_log_density_outside_the_support_and_in_the_tails():
     ]
     assert log_density(Gamma(t(2.0), t(1.0)), t([-1.0])).item() == -math.inf
     assert log_density(NORMAL, t([1e5])).item() == pytest.approx(-5e9 - math.log(2 * math.pi) / 2, rel=1e-15)
+
+
+def test_a_pole_that_nobody_has_named_is_not_passed_over():
+    with pytest.raises(ArithmeticError, match=r"not resolved near x = 0\.3"):
+        integrate(lambda x: ((x - 0.3).abs() + 1e-300) ** -0.9 * NORMAL.log_prob(x).exp(), NORMAL)
+
+
+def test_what_changes_its_sign_for_ever_towards_an_end_is_integrated():
+    got = integrate(lambda x: torch.sin(3 * x.log()) / x.sqrt(), Beta(t(0.5), t(0.5)))
+    assert got.item() == pytest.approx(-3 / (1 / 4 + 9), rel=1e-6)  # the imaginary part of 1 / (1/2 + 3i)
