@@ -308,6 +308,7 @@ def play():
     return play
 
 
+@pytest.mark.xdist_group("the front page")  # one process exports what all three play
 def test_the_front_page_is_right_that_the_game_comes_near_its_end(play):
     for seed in range(3):
         start, end = play(seed, 500)
@@ -315,6 +316,7 @@ def test_the_front_page_is_right_that_the_game_comes_near_its_end(play):
         assert abs(end["value"] + math.log(4)) < 0.15
 
 
+@pytest.mark.xdist_group("the front page")
 def test_the_front_page_is_right_that_both_losses_stand_a_strong_opponent(play):
     for seed in range(2):
         for saturating in (0.0, 1.0):
@@ -322,6 +324,7 @@ def test_the_front_page_is_right_that_both_losses_stand_a_strong_opponent(play):
             assert end["jsd"] < start["jsd"] / 4
 
 
+@pytest.mark.xdist_group("the front page")
 def test_the_front_page_is_right_about_large_learning_rates(play):
     rates = {"generator": 0.1, "discriminator": 0.1}
     ends = [play(seed, 1500, rates=rates)[1] for seed in range(3)]
