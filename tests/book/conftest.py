@@ -16,7 +16,7 @@ DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 BOOK = Path(__file__).parents[2] / "book"
 HTML = BOOK / "_build" / "html"
 
-# The first opens a page in two thirds of the time that the others take.
+# The first has no window, and so opens a page sooner than the others.
 CHROMIUM = "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"
 
 expect.set_options(timeout=20_000)  # a long page takes its time to change its colours beside another test
