@@ -19,6 +19,7 @@ from gan_theory.distributions import Density, as_density
 
 _GRID = 4096  # cells, the finer where the prior has more structure, on which the branches of G are looked for
 _POLE = 1e6  # how far G may leap, in terms of its other values
+_LEAP = 1e-9  # from which on G leaps where its slope jumps, in terms of its other values
 _PROBES = 512  # points of the grid from one to the next at which G is looked at again
 _MOST_BRANCHES = 256
 _STEPS = 160  # of alternating Newton and bisection over the floats; the latter alone needs 64
@@ -221,9 +222,14 @@ class Pushforward(Distribution):
         bends = slope.diff().abs()
         neighbours = torch.minimum(torch.roll(bends, 1), torch.roll(bends, -1))
         bent = torch.where((bends > 4 * neighbours) & (bends > 1e-9 * slope.abs().max()))[0]
-        self._kinks = self._narrow_kinks(z[bent], z[bent + 1], slope.abs().max())
+        low, high = self._narrow_kinks(z[bent], z[bent + 1], slope.abs().max())
+        (at_low, slope_low), (at_high, slope_high) = map(self._generate_with_slope, (low, high))
+        steps = (high - low) * (slope_low.abs() + slope_high.abs())  # large beside a pole at which G turns
+        apart = (at_high - at_low).abs() > _LEAP * x.abs().median() + steps
+        self._kinks = low[~apart], high[~apart]
         against = (x.diff() * slope[1:] < 0) & (x.diff() * slope[:-1] < 0)
-        leaps = self._narrow(z[:-1][against], z[1:][against], self._goes_on)
+        back = self._narrow(z[:-1][against], z[1:][against], self._goes_on)
+        leaps = [torch.cat(parts).unique() for parts in zip((low[apart], high[apart]), back, strict=True)]
         beside = self._generate(torch.cat(leaps)).abs()
         if len(beside) and not beside.max() < _POLE * (1 + x.abs().median()):
             raise ValueError(
@@ -238,6 +244,7 @@ class Pushforward(Distribution):
         turning = self._narrow(z[turns], z[turns + 1], self._on_the_same_side)[1]
         for kink in self._kinks[1]:  # where G turns at a kink, both were found, to the last digit but one
             turning = torch.where((turning - kink).abs() < 1e-14, kink, turning)
+        turning = turning[((turning[:, None] - leaps[1]).abs() > 1e-14).all(1)]
         standing = self._narrow(z[dips - 1], z[dips + 1], self._falls_towards_zero)[1]
         standing = standing[self._generate_with_slope(standing)[1].abs() < 1e-9 * slope.abs().median()]
         self._critical = torch.cat((z[stands], turning, standing)).unique()

@@ -268,12 +268,33 @@ def test_log_density_agrees_with_scipy_where_torch_raises():
         close(log_density(p, t(x)), t(oracle.logpdf(x)))
 
 
-def test_a_leap_of_g_leaves_two_pieces():
-    leaping = Pushforward(STANDARD, lambda z: torch.where(z > 0.2, z - 5, z))
-    x = torch.linspace(-9, 3, 60, dtype=torch.float64)
-    left, right = (STANDARD.log_prob(x).exp() * (x <= 0.2), STANDARD.log_prob(x + 5).exp() * (x > -4.8))
+@pytest.mark.parametrize(
+    ("beyond", "back", "ends"),  # G(z) for z > 0.2, its inverse, and between which x the latter lies
+    [
+        (lambda z: z - 5, lambda x: x + 5, (-4.8, math.inf)),
+        (lambda z: 2 * z + 3, lambda x: (x - 3) / 2, (3.4, math.inf)),
+        (lambda z: 2 - z, lambda x: 2 - x, (-math.inf, 1.8)),  # G turns where it leaps,
+        (lambda z: -3 - 2 * z, lambda x: -(x + 3) / 2, (-math.inf, -3.4)),  # up or down
+    ],
+)
+def test_a_leap_of_g_leaves_two_pieces(beyond, back, ends):
+    leaping = Pushforward(STANDARD, lambda z: torch.where(z > 0.2, beyond(z), z))
+    x = torch.linspace(-9, 9, 101, dtype=torch.float64)
+    left = STANDARD.log_prob(x).exp() * (x <= 0.2)
+    stretch = abs(back(1.0) - back(0.0))
+    right = STANDARD.log_prob(back(x)).exp() * stretch * ((x > ends[0]) & (x < ends[1]))
     torch.testing.assert_close(leaping.log_prob(x).exp(), left + right, rtol=1e-9, atol=1e-15)
     assert integrate(lambda x: leaping.log_prob(x).exp(), leaping).item() == pytest.approx(1, rel=1e-9)
+    found = [tuple(end.item() for end in image) for image in leaping.density().support]
+    assert found == [(-math.inf, 0.2), pytest.approx(ends)]
+
+
+def test_a_pole_at_which_g_turns_is_no_leap():
+    tents = lambda z: 1 - (2 * torch.where(z < 0.5, 2 * z, 2 - 2 * z) - 1).abs()  # uniform, as z is
+    noise = Uniform(t(1e-3), t(1 - 1e-3))
+    cauchy = Pushforward(noise, lambda z: torch.tan(math.pi * (tents(z) - 0.5)))
+    x = t([-30.0, -1.0, 0.0, 0.5, 7.0])
+    close(cauchy.log_prob(x), t(scipy.stats.cauchy.logpdf(x)) - math.log1p(-2e-3))
 
 
 def test_inference_mode_is_refused():
