@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 if TYPE_CHECKING:
     import onnx
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 __all__ = ["Function", "evaluate", "to_onnx"]
 
 Function = Callable[..., Mapping[str, Tensor]]
 
+OPSET = 20  # the version of ONNX's operators
 LARGE = 4096  # numbers: constants from this size on are kept as small as they can be
 TOLERANCE = 1e-5  # between PyTorch and onnxruntime, relative to numbers that are larger than 1
 # The exporter would write these with a bare exp; their decompositions are as stable as they are.
@@ -99,6 +102,8 @@ def to_onnx(
     >>> onnxruntime.InferenceSession(model).run(None, {"in.a": torch.tensor(2.0).numpy()})[0].item()
     4.0
     """
+    from torch.onnx._internal.exporter import _core  # noqa: PLC0415  (only who builds the book has ONNX)
+
     names = list(evaluate(function, inputs))
 
     def as_tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -115,13 +120,14 @@ def to_onnx(
                 _allow_non_fake_inputs=True,
             )(*inputs.values())
             _refuse_what_would_differ(graph)
-            program = torch.onnx.export(
+            program = _core.export(
                 graph.eval(),
                 tuple(inputs.values()),
-                dynamo=True,
+                registry=_translations(),
                 verbose=False,
                 input_names=[f"in.{name}" for name in inputs],
                 output_names=[f"out.{name}" for name in names],
+                opset_version=OPSET,
             )
     except Exception as error:
         cause = error
@@ -143,6 +149,14 @@ def to_onnx(
     if trials:
         _compare(serialised, function, trials)
     return serialised
+
+
+@cache
+def _translations() -> "ONNXRegistry":
+    """PyTorch's operators in ONNX, for whose reading `torch.onnx.export` takes two seconds each time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry  # noqa: PLC0415
+
+    return ONNXRegistry.from_torchlib(OPSET)
 
 
 def _halve(graph: "onnx.GraphProto") -> None:
