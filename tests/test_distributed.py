@@ -13,9 +13,10 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from gan_theory.mnist import RECIPES, Run, load_mnist
+from gan_theory.mnist.__main__ import main
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo is for Unix")
-DIGITS, STEPS = 12_800, 100
+BATCH, STEPS = 32, 100
 
 SCRIPT = """
 import os, sys, time
@@ -47,7 +48,8 @@ def weights(fabric=None):
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            run = Run(RECIPES[name], digits.x_train[:DIGITS], fabric=fabric)
+            recipe = replace(RECIPES[name], batch_size=BATCH)
+            run = Run(recipe, digits.x_train[: BATCH * STEPS], fabric=fabric)
             for _, _step in zip(range(STEPS), run.train_epoch(), strict=False):
                 pass
         finally:
@@ -72,18 +74,19 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("killed", [0, 1])
-def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, killed):
-    script, out = tmp_path / "command.py", tmp_path / "run"
+def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, monkeypatch, killed):
+    script, out, digits = tmp_path / "command.py", tmp_path / "run", load_mnist()
     script.write_text(SCRIPT)
+    few = digits._replace(x_train=digits.x_train[:300], y_train=digits.y_train[:300])
+    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: few)
 
     def command(out, *more):
         # In float32: of bfloat16's three digits none is left to compare two orders of summation by.
         options = ["--recipe", "seed", "--precision", "32-true", "--judge-every", "0", "--out", str(out)]
-        return [sys.executable, str(script), "train", *options, *more]
+        return ["train", *options, *more]
 
-    with subprocess.Popen(
-        command(out, "--epochs", "500", "--devices", "2"), stderr=subprocess.PIPE
-    ) as process:
+    shared = [sys.executable, str(script), *command(out, "--epochs", "500", "--devices", "2")]
+    with subprocess.Popen(shared, stderr=subprocess.PIPE) as process:
         while not (out / "epoch-0002.png").exists():
             assert process.poll() is None, process.stderr.read().decode()
             time.sleep(0.05)
@@ -94,7 +97,7 @@ def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, kill
     assert b"error: a process of the run cannot be reached any more" in errors
     epochs = len((out / "log.jsonl").read_text().splitlines()) + 1
     for folder, more in ((out, ["--resume"]), (tmp_path / "undisturbed", [])):
-        subprocess.run(command(folder, "--epochs", str(epochs), *more), check=True, timeout=120)
+        assert main(command(folder, "--epochs", str(epochs), *more)) == 0
     found, expected = (
         load_file(folder / "checkpoint.safetensors") for folder in (out, tmp_path / "undisturbed")
     )

@@ -3,8 +3,6 @@
 import math
 from itertools import chain
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,8 +12,7 @@ from torch.optim import Adam
 from gan_theory.densities import Pushforward
 from gan_theory.divergences import js_divergence
 from gan_theory.game import Discriminator, value
-from gan_theory.live.export import to_onnx
-from gan_theory.live.game import BETAS, LEARNING_RATES, TARGETS, OneDimensionalGame, X
+from gan_theory.live.game import BETAS, TARGETS, OneDimensionalGame, X
 from gan_theory.losses import non_saturating_generator_loss, saturating_generator_loss
 from gan_theory.networks import mlp
 from gan_theory.training import train
@@ -236,24 +233,6 @@ def test_what_is_looked_at_lies_where_it_is_said_to():
     torch.testing.assert_close(got["p_data"], TARGETS["two bumps"] / torch.trapezoid(TARGETS["two bumps"], X))
 
 
-@pytest.mark.parametrize("name", ["initial", "discriminator_step", "generator_step", "look"])
-def test_exported_functions_compute_the_same(name):
-    function, arguments = OneDimensionalGame().functions()[name]
-    for player in arguments.keys() & {
-        "generator",
-        "discriminator",
-    }:  # a second moment of 0 magnifies rounding
-        arguments[player][2] = 1e-4
-    session = onnxruntime.InferenceSession(to_onnx(function, arguments))
-    expected = function(**arguments)
-    got = session.run(
-        [f"out.{output}" for output in expected],
-        {given.name: arguments[given.name.removeprefix("in.")].numpy() for given in session.get_inputs()},
-    )
-    for numbers, output in zip(got, expected.values(), strict=True):
-        np.testing.assert_allclose(numbers, output.numpy(), rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_network_with_other_parameters_is_refused(name):
     with pytest.raises(ValueError, match=rf"(?s){name} must have no parameters but .*PReLU"):
@@ -264,69 +243,3 @@ def test_a_network_with_other_parameters_is_refused(name):
 def test_a_batch_size_that_is_no_positive_integer_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"batch_size must be a positive integer, not {batch_size}"):
         OneDimensionalGame(batch_size=batch_size)
-
-
-@pytest.fixture(scope="module")
-def play():
-    """Trains the front page's game in onnxruntime: JSD and V at the start and after some iterations."""
-    functions = OneDimensionalGame().functions()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = {
-        name: onnxruntime.InferenceSession(to_onnx(*task), options) for name, task in functions.items()
-    }
-
-    def play(seed, iterations, *, rates=LEARNING_RATES, discriminator_steps=1, saturating=0.0):
-        random = np.random.default_rng(seed)
-        known = {"target": TARGETS["Gaussian"].numpy(), "saturating": saturating}
-
-        def call(task, **arguments):
-            feed = {}
-            for given in sessions[task].get_inputs():
-                name = given.name.removeprefix("in.")
-                value = {**known, **arguments}.get(name)
-                shape = functions[task][1][name].shape
-                feed[given.name] = np.asarray(random.random(shape) if value is None else value, np.float32)
-            outputs = sessions[task].run(None, feed)
-            return {
-                o.name.removeprefix("out."): v
-                for o, v in zip(sessions[task].get_outputs(), outputs, strict=True)
-            }
-
-        def step(player, number):
-            outputs = call(f"{player}_step", number=number, learning_rate=rates[player])
-            known[player] = outputs[player]
-
-        known |= call("initial")
-        start = call("look")
-        for i in range(iterations):
-            for j in range(discriminator_steps):
-                step("discriminator", i * discriminator_steps + j + 1)
-            step("generator", i + 1)
-        return start, call("look")
-
-    return play
-
-
-@pytest.mark.xdist_group("the front page")  # one process exports what all three play
-def test_the_front_page_is_right_that_the_game_comes_near_its_end(play):
-    for seed in range(3):
-        start, end = play(seed, 500)
-        assert end["jsd"] < start["jsd"] / 4
-        assert abs(end["value"] + math.log(4)) < 0.15
-
-
-@pytest.mark.xdist_group("the front page")
-def test_the_front_page_is_right_that_both_losses_stand_a_strong_opponent(play):
-    for seed in range(2):
-        for saturating in (0.0, 1.0):
-            start, end = play(seed, 300, discriminator_steps=20, saturating=saturating)
-            assert end["jsd"] < start["jsd"] / 4
-
-
-@pytest.mark.xdist_group("the front page")
-def test_the_front_page_is_right_about_large_learning_rates(play):
-    rates = {"generator": 0.1, "discriminator": 0.1}
-    ends = [play(seed, 1500, rates=rates)[1] for seed in range(3)]
-    assert all(end["jsd"] > 0.2 for end in ends)  # far from the data,
-    assert min(abs(end["value"] + math.log(4)) for end in ends) < 0.01  # and yet V is that of the optimum
