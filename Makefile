@@ -16,7 +16,7 @@ LATEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fon
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help book zip pdf latex test pages bench faults mutants lab serve clean
+.PHONY: help outputs book zip pdf latex test pages bench faults mutants lab serve clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,17 +53,20 @@ gan_theory/live/static/live-page.js: $(BROWSER)/node_modules/installed $(BROWSER
 	$(call heading,Bundling the browser half of the live figures)
 	cd $(BROWSER) && npm run --silent build
 
-# The outputs of a notebook are kept as long as its code and everything listed here stay as they are. They are
-# made on all processors at once; a notebook that fails is run again by jupyter-book, which says where. The
-# pages themselves are made anew each time: it takes seconds, and no deleted page lingers.
-book: .venv/package book/_assets/node_modules/installed
-	$(call heading,Building the book)
+# The outputs of a notebook are kept as long as its code and everything listed here stay as they are.
+outputs: .venv/package
 	@mkdir -p book/_build
 	@find gan_theory requirements.txt .venv/pyvenv.cfg -name browser -prune -o -name static -prune -o -type f ! -name '*.pyc' -exec cksum {} + | sort > book/_build/new
 	@cmp -s book/_build/new book/_build/executed_with || rm -rf $(CACHE)
 	@mv book/_build/new book/_build/executed_with
-	@rm -rf $(HTML) book/_build/.doctrees book/_build/jupyter_execute
 	@mkdir -p $(CACHE)
+
+# The notebooks that `make test` has not executed are on all processors at once; one that fails is run again by
+# jupyter-book, which says where. The pages themselves are made anew each time: it takes seconds, and no deleted
+# page lingers.
+book: outputs book/_assets/node_modules/installed
+	$(call heading,Building the book)
+	@rm -rf $(HTML) book/_build/.doctrees book/_build/jupyter_execute
 	@jcache notebook --cache-path $(CACHE) clear --force >book/_build/executed
 	@jcache notebook --cache-path $(CACHE) add book/*.ipynb >>book/_build/executed
 	GAN_THEORY_LIVE=page jcache project --cache-path $(CACHE) execute --executor local-parallel --timeout 300 >>book/_build/executed 2>&1
@@ -88,7 +91,7 @@ latex:
 	&& fc-list | grep -q DejaVuSansMono-Oblique \
 	|| { echo 'Printing needs these packages, here by their names in Debian and Ubuntu: $(LATEX)'; exit 1; }
 
-test: .venv/package
+test: outputs
 	$(call heading,Style)
 	ruff check
 	ruff format --check
@@ -97,7 +100,7 @@ test: .venv/package
 	pytest -n 2 --dist loadgroup --ignore=tests/book --cov
 	cd $(BROWSER) && npm test --silent
 	$(call heading,The notebooks and the numbers they print)
-	pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
+	GAN_THEORY_LIVE=page pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
 	@if $(CHROMIUM_IS_THERE); then $(MAKE) --no-print-directory pages; \
 	else printf '\n\033[1;31m== NO CHROMIUM: THE PAGES AND THEIR LIVE FIGURES ARE NOT TESTED\033[0m\n'; test -z "$$CI"; fi
 
