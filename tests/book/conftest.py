@@ -156,3 +156,10 @@ def phone(look):
     page, wrong, _ = look
     page.set_viewport_size(PHONE)
     return page, wrong
+
+
+@pytest.fixture(scope="session")
+def unset(request, opened, html):
+    """A page at a desk, whose formulas are not set, and what goes wrong."""
+    with opened(f"{html.as_uri()}/{request.param}.html", mathematics=False) as found:
+        yield found
