@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 import zipfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,12 +24,13 @@ expect.set_options(timeout=20_000)  # a long page takes its time to change its c
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup`, what takes a page stays in one process, and so does the rest of a file."""
-    pages = {path.stem for path in BOOK.glob("*.*")}
+    """Brings together what takes a page, with `--dist loadgroup` in one process, and the rest of a file."""
+    pages, groups = {"genindex", "search", *(path.stem for path in BOOK.glob("*.*"))}, {}
     for item in items:
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        group = next((name for name in map(str, given) if name in pages), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = next((name for name in map(str, given) if name in pages), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=groups.get)
 
 
 def must_have(there, what):
@@ -122,15 +123,35 @@ def opened(browser):
     return contextmanager(partial(visited, browser))
 
 
-# Most tests share one look at a page, and each leaves it as others may go on.
-
-
 @pytest.fixture(scope="session")
-def look(request, opened, html):
-    """A page from its file, where a browser allows least; what goes wrong; and what it asks for."""
-    asked = []
-    with opened(f"{html.as_uri()}/{request.param}.html", asked=asked) as (page, wrong):
-        yield page, wrong, asked
+def shared(opened, html):
+    """Opens a page from its file, where a browser allows least, or hands on the look that others have had.
+
+    A look is the page, what goes wrong, and what it asks for; each test leaves it as others may go on.
+    """
+    with ExitStack() as stack:
+        looks, last = {}, None
+
+        def shared(name, mathematics):
+            nonlocal last
+            if name != last:
+                stack.close()
+                looks.clear()
+                last = name
+            if mathematics not in looks:
+                asked = []
+                address = f"{html.as_uri()}/{name}.html"
+                look = stack.enter_context(opened(address, asked=asked, mathematics=mathematics))
+                looks[mathematics] = *look, asked
+            return looks[mathematics]
+
+        yield shared
+
+
+@pytest.fixture
+def look(request, shared):
+    """A page, what goes wrong, and what it asks for."""
+    return shared(request.param, mathematics=True)
 
 
 @pytest.fixture
@@ -142,15 +163,6 @@ def desk(look):
 
 
 @pytest.fixture
-def bare(desk):
-    """A page at a desk without its formulas, beside which every picture takes longer."""
-    page, wrong = desk
-    style = page.add_style_tag(content="mjx-container { display: none; }")
-    yield page, wrong
-    style.evaluate("style => style.remove()")
-
-
-@pytest.fixture
 def phone(look):
     """A page on a phone."""
     page, wrong, _ = look
@@ -158,8 +170,9 @@ def phone(look):
     return page, wrong
 
 
-@pytest.fixture(scope="session")
-def unset(request, opened, html):
-    """A page at a desk, whose formulas are not set, and what goes wrong."""
-    with opened(f"{html.as_uri()}/{request.param}.html", mathematics=False) as found:
-        yield found
+@pytest.fixture
+def bare(request, shared):
+    """A page at a desk without its formulas, beside which all takes longer."""
+    page, wrong, _ = shared(request.param, mathematics=False)
+    page.set_viewport_size(DESK)
+    return page, wrong

@@ -109,8 +109,8 @@ def named(pages):
 
 
 def on(pages):
-    """For tests that share a look at a page, at a `desk` or on a `phone`."""
-    return pytest.mark.parametrize("look", pages, indirect=True)
+    """For tests that share a look at a page whose formulas are not set."""
+    return pytest.mark.parametrize("bare", pages, indirect=True)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def packed(file):
     return len(gzip.compress(file.read_bytes()))
 
 
-@on(LIVE)
+@pytest.mark.parametrize("look", LIVE, indirect=True)
 def test_a_page_is_light_until_it_is_touched(look):
     page, _, asked = look
     page.wait_for_load_state("networkidle")
@@ -244,7 +244,7 @@ def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(bare):
 # All components.
 
 
-@on(LIVE)
+@pytest.mark.parametrize("look", LIVE, indirect=True)
 def test_all_is_in_sight_on_a_phone(phone):
     page, wrong = phone
     page.locator(".live input[type=range]").first.press("ArrowRight")
@@ -259,8 +259,8 @@ def test_all_is_in_sight_on_a_phone(phone):
 
 
 @on(LIVE)
-def test_every_control_has_a_name_and_every_picture_a_description(desk):
-    page, _ = desk
+def test_every_control_has_a_name_and_every_picture_a_description(bare):
+    page, _ = bare
     for host in page.locator(".live").all():
         spec = host.evaluate(SPEC)
         snapshot = host.aria_snapshot()
@@ -270,8 +270,8 @@ def test_every_control_has_a_name_and_every_picture_a_description(desk):
 
 
 @on(LIVE)
-def test_the_colours_follow_the_theme_without_reloading(desk):
-    page, wrong = desk
+def test_the_colours_follow_the_theme_without_reloading(bare):
+    page, wrong = bare
     hosts = page.locator(".live").all()
     seen = {}
     for _ in range(3):
@@ -287,8 +287,8 @@ def test_the_colours_follow_the_theme_without_reloading(desk):
 
 
 @on(LIVE)
-def test_on_paper_a_picture_stands_for_it(desk):
-    page, _ = desk
+def test_on_paper_a_picture_stands_for_it(bare):
+    page, _ = bare
     for host in page.locator(".live").all():
         assert not host.locator(".live-picture").is_visible()
     page.emulate_media(media="print")
