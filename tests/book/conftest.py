@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items):
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
         groups[item] = next((name for name in map(str, given) if name in pages), str(item.path))
         item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=groups.get)
+    items.sort(key=lambda item: (groups[item], item.path))  # axe, at the end, takes words out of the page
 
 
 def must_have(there, what):
