@@ -108,7 +108,7 @@ def named(pages):
     return pytest.mark.parametrize("name", pages)
 
 
-def on(pages):
+def plain(pages):
     """For tests that share a look at a page whose formulas are not set."""
     return pytest.mark.parametrize("bare", pages, indirect=True)
 
@@ -195,7 +195,7 @@ def computes(html, onnx, apart):
     return computes
 
 
-@on(FIGURES)
+@plain(FIGURES)
 def test_every_figure_computes_what_its_model_computes(bare, computes):
     page, wrong = bare
     computes(page)
@@ -209,7 +209,7 @@ def test_a_figure_from_a_server_computes_it_too(opened, served, computes, name):
         assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on(FIGURES)
+@plain(FIGURES)
 def test_the_keyboard_moves_every_slider_and_reset_puts_it_back(bare):
     page, wrong = bare
     for host, spec in components(page, "figure"):
@@ -258,7 +258,7 @@ def test_all_is_in_sight_on_a_phone(phone):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on(LIVE)
+@plain(LIVE)
 def test_every_control_has_a_name_and_every_picture_a_description(bare):
     page, _ = bare
     for host in page.locator(".live").all():
@@ -269,7 +269,7 @@ def test_every_control_has_a_name_and_every_picture_a_description(bare):
         assert host.get_by_role("img", name=spec["alt"]).count() == 1
 
 
-@on(LIVE)
+@plain(LIVE)
 def test_the_colours_follow_the_theme_without_reloading(bare):
     page, wrong = bare
     hosts = page.locator(".live").all()
@@ -286,7 +286,7 @@ def test_the_colours_follow_the_theme_without_reloading(bare):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-@on(LIVE)
+@plain(LIVE)
 def test_on_paper_a_picture_stands_for_it(bare):
     page, _ = bare
     for host in page.locator(".live").all():
