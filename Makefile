@@ -16,7 +16,7 @@ LATEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fon
 CHROMIUM_IS_THERE := python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))))'
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help outputs book zip pdf latex test pages bench faults mutants lab serve clean
+.PHONY: help outputs book zip pdf latex test package pages chromium bench faults mutants lab serve clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make zip     put the built book into one file, $(ZIP)'
 	@echo 'make pdf     print the book with XeLaTeX into $(PDF)'
 	@echo 'make test    check everything: style, package, claims, notebooks, pages'
+	@echo 'make package the part of it that tests the package, and the rules of the notebooks'
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
 	@echo 'make faults  kill a run on digits 20 times, and compare it with one left alone, in about 3 minutes'
@@ -91,20 +92,27 @@ latex:
 	&& fc-list | grep -q DejaVuSansMono-Oblique \
 	|| { echo 'Printing needs these packages, here by their names in Debian and Ubuntu: $(LATEX)'; exit 1; }
 
+# Of two processors the tests of the package leave one idle at times: the book, which takes one, is built then.
 test: outputs
 	$(call heading,Style)
 	ruff check
 	ruff format --check
 	cd $(BROWSER) && npm run --silent check
+	$(call heading,The notebooks and the numbers they print)
+	GAN_THEORY_LIVE=page pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
+	@$(MAKE) --no-print-directory --jobs 2 package zip
+	@if $(CHROMIUM_IS_THERE); then $(MAKE) --no-print-directory chromium; \
+	else printf '\n\033[1;31m== NO CHROMIUM: THE PAGES AND THEIR LIVE FIGURES ARE NOT TESTED\033[0m\n'; test -z "$$CI"; fi
+
+package: .venv/package
 	$(call heading,The package and the rules of the notebooks)
 	pytest -n 2 --dist loadgroup --ignore=tests/book --cov
 	cd $(BROWSER) && npm test --silent
-	$(call heading,The notebooks and the numbers they print)
-	GAN_THEORY_LIVE=page pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env book
-	@if $(CHROMIUM_IS_THERE); then $(MAKE) --no-print-directory pages; \
-	else printf '\n\033[1;31m== NO CHROMIUM: THE PAGES AND THEIR LIVE FIGURES ARE NOT TESTED\033[0m\n'; test -z "$$CI"; fi
 
 pages: zip
+	@$(MAKE) --no-print-directory chromium
+
+chromium:
 	$(call heading,The pages in Chromium)
 	pytest -n 2 --dist loadgroup tests/book
 

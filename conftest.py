@@ -5,8 +5,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn
 from nbval.plugin import IPyNbCell
 
 CACHE = Path(__file__).with_name("book") / "_build" / ".jupyter_cache"
@@ -33,6 +31,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Keeps the outputs of notebooks that passed, if they are those of pages: the book runs none anew."""
     if os.environ.get("GAN_THEORY_LIVE") != "page" or session.testsfailed:
         return
+    from jupyter_cache import get_cache  # noqa: PLC0415  (which takes a second, and only notebooks need)
+    from jupyter_cache.base import CacheBundleIn  # noqa: PLC0415
+
     ran = [item for item in session.items if isinstance(item, IPyNbCell) and item.test_outputs is not None]
     for file in {item.parent for item in ran}:
         cells = [item for item in ran if item.parent is file]

@@ -1,26 +1,21 @@
 """What tests share: the live figures, of Python and of the page, and a small MNIST."""
 
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
-import onnxruntime
 import pytest
-import torch
-from torch.nn.utils import parameters_to_vector
-
-from gan_theory.live import OneDimensionalGame
-from gan_theory.live.game import BETAS, X
-from gan_theory.live.training import uniform_numbers
-from gan_theory.mnist import load_mnist
-from gan_theory.training import train
 
 
 @pytest.fixture(scope="session")
 def onnx():
     """What onnxruntime computes with an exported function, given what it is called with."""
+    import onnxruntime
+
+    session_of = cache(onnxruntime.InferenceSession)
 
     def onnx(model: bytes, inputs):
-        session = onnxruntime.InferenceSession(model)
+        session = session_of(model)
         names = [output.name.removeprefix("out.") for output in session.get_outputs()]
         feeds = {f"in.{name}": np.asarray(value, np.float32) for name, value in inputs.items()}
         return dict(zip(names, session.run(None, feeds), strict=True))
@@ -59,6 +54,13 @@ def quantiles(x, density, levels):
 @pytest.fixture(scope="session")
 def algorithm_1():
     """The parameters of G and D after the book's `train`, in float64, on the numbers that the page draws."""
+    import torch
+    from torch.nn.utils import parameters_to_vector
+
+    from gan_theory.live import OneDimensionalGame
+    from gan_theory.live.game import BETAS, X
+    from gan_theory.live.training import uniform_numbers
+    from gan_theory.training import train
 
     def algorithm_1(target, *, seed, iterations, learning_rate, generator_loss):
         game, numbers = OneDimensionalGame(), uniform_numbers(seed)
@@ -93,6 +95,7 @@ def algorithm_1():
 @pytest.fixture(scope="session")
 def cut_small():
     """Has the command line see few digits, with others held out and fewer to be judged by."""
+    from gan_theory.mnist import load_mnist
 
     @contextmanager
     def cut_small():
@@ -115,3 +118,9 @@ def small(cut_small):
     """The few digits that the command line sees in this test."""
     with cut_small() as digits:
         yield digits
+
+
+@pytest.fixture
+def untraced(monkeypatch):
+    """Has a test start Python without coverage, where other tests run the same lines."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

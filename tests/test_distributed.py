@@ -93,8 +93,10 @@ def test_killed_a_process_ends_the_run_and_another_number_goes_on(tmp_path, monk
         pids = [int((tmp_path / f"process-{rank}").read_text()) for rank in (0, 1)]
         os.kill(pids[killed], signal.SIGKILL)
         _, errors = process.communicate(timeout=60)  # which the last process that holds the pipe closes
-    assert process.returncode == (1 if killed else -signal.SIGKILL)
-    assert b"error: a process of the run cannot be reached any more" in errors
+    # Lightning looks after the process that it has started, and may end the first before that has told why.
+    assert process.returncode in ({1, -signal.SIGKILL} if killed else {-signal.SIGKILL})
+    told = b"error: a process of the run cannot be reached any more" in errors
+    assert told or (killed and process.returncode == -signal.SIGKILL)
     epochs = len((out / "log.jsonl").read_text().splitlines()) + 1
     for folder, more in ((out, ["--resume"]), (tmp_path / "undisturbed", [])):
         assert main(command(folder, "--epochs", str(epochs), *more)) == 0

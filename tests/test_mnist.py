@@ -368,7 +368,7 @@ def signalled(number, epoch, *arguments):
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither signal")
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few", "untraced")
 def test_killed_resumed_stopped_by_ctrl_c_and_resumed_equals_undisturbed(tmp_path):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "disturbed"
     train(undisturbed, epochs=12)

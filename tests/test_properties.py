@@ -115,6 +115,8 @@ from gan_theory.variational import (
     variational_bound,
 )
 
+pytestmark = pytest.mark.no_cover  # other tests run each line; tracing so many examples takes long
+
 LOG_2, LOG_4 = math.log(2), math.log(4)
 
 

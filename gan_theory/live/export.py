@@ -1,5 +1,6 @@
 """Functions of tensors, run by PyTorch, and exported to ONNX for a page in which no kernel runs."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,8 +110,9 @@ def to_onnx(
     def as_tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
         return tuple(function(**dict(zip(inputs, arguments, strict=True))).values())
 
-    loudness = logging.root.manager.disable
+    loudness, collects = logging.root.manager.disable, gc.isenabled()
     logging.disable(logging.WARNING)  # the exporter tells of operators and constants that nobody uses
+    gc.disable()  # it would look through what the exporter makes again and again, and find nothing to free
     try:
         with _single_precision(), warnings.catch_warnings(action="ignore"):
             graph = make_fx(
@@ -140,6 +142,7 @@ def to_onnx(
         ) from error
     finally:
         logging.disable(loudness)
+        (gc.enable if collects else gc.disable)()
     model = program.model_proto
     for node in model.graph.node:  # nine tenths of the bytes are notes about where an operator comes from
         del node.metadata_props[:]

@@ -24,13 +24,18 @@ expect.set_options(timeout=20_000)  # a long page takes its time to change its c
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Brings together what takes a page, with `--dist loadgroup` in one process, and the rest of a file."""
+    """Brings together, with `--dist loadgroup` in one process, what takes a page, and all the rest.
+
+    A page is set for a desk once, and once for a phone; axe, at the end, takes words out of it.
+    """
     pages, groups = {"genindex", "search", *(path.stem for path in BOOK.glob("*.*"))}, {}
+    looks = "desk", "phone", "bare"
+    look_of = lambda item: next((i for i, look in enumerate(looks) if look in item.fixturenames), -1)
     for item in items:
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        groups[item] = next((name for name in map(str, given) if name in pages), str(item.path))
+        groups[item] = next((name for name in map(str, given) if name in pages), "no page")
         item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: (groups[item], item.path))  # axe, at the end, takes words out of the page
+    items.sort(key=lambda item: (groups[item], look_of(item), item.path))
 
 
 def must_have(there, what):
