@@ -6,6 +6,8 @@ from torch import nn
 
 from gan_theory.mnist import RECIPES
 from gan_theory.networks import (
+    Affine,
+    Conditional,
     Dropout,
     Maxout,
     mlp,
@@ -27,6 +29,11 @@ def test_mlp_is_affine_maps_with_activations_between():
     by_hand = torch.tanh(x @ first.weight.T + first.bias) @ second.weight.T + second.bias
     torch.testing.assert_close(network(x), by_hand)
     assert [type(layer) for layer in network] == [nn.Linear, nn.Tanh, nn.Linear]
+
+
+def test_mlp_of_two_widths_is_one_affine_map():
+    (layer,) = mlp(2, 3, generator=seeded())
+    assert isinstance(layer, nn.Linear)
 
 
 def test_hidden_units_are_normalised_over_the_batch():
@@ -103,6 +110,85 @@ def players(recipe, seed=0):
     return RECIPES[recipe].generator(generator=random), RECIPES[recipe].discriminator(generator=random)
 
 
+def told(layer):
+    """What decides a layer: its kind, its sizes, whether it has a shift of its own, and its constants."""
+    match layer:
+        case nn.Linear():
+            numbers = layer.in_features, layer.out_features, layer.bias is not None
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            (size, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
+            numbers = layer.in_channels, layer.out_channels, size, stride, padding, layer.bias is not None
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            numbers = (layer.num_features,)
+        case nn.LeakyReLU():
+            numbers = (layer.negative_slope,)
+        case nn.Unflatten():
+            numbers = tuple(layer.unflattened_size)
+        case Dropout():
+            numbers = (1 - layer.keep,)
+        case Maxout():
+            numbers = layer.affine.in_features, layer.affine.out_features // layer.pieces, layer.pieces
+        case Affine():
+            numbers = layer.scale, layer.shift
+        case _:
+            numbers = ()
+    return type(layer).__name__, *numbers
+
+
+def perceptrons(labels):
+    """The players of `book`, and of `cgan`, in which both are told the label."""
+    G = [("Linear", 100 + labels, 512, False), ("BatchNorm1d", 512), ("ReLU",)]
+    G += [("Linear", 512, 512, False), ("BatchNorm1d", 512), ("ReLU",), ("Linear", 512, 784, True), ("Tanh",)]
+    D = [("Linear", 784 + labels, 512, True), ("LeakyReLU", 0.2), ("Linear", 512, 256, True)]
+    return G, [*D, ("LeakyReLU", 0.2), ("Linear", 256, 1, True)]
+
+
+LAYERS = {
+    "book": perceptrons(0),
+    "cgan": perceptrons(10),
+    "dcgan": (
+        [
+            *[("Linear", 100, 2048, False), ("BatchNorm1d", 2048), ("ReLU",), ("Unflatten", 128, 4, 4)],
+            *[("ConvTranspose2d", 128, 48, 3, 2, 1, False), ("BatchNorm2d", 48), ("ReLU",)],
+            *[("ConvTranspose2d", 48, 24, 4, 2, 1, False), ("BatchNorm2d", 24), ("ReLU",)],
+            *[("ConvTranspose2d", 24, 1, 4, 2, 1, True), ("Tanh",), ("Flatten",)],
+        ],
+        [
+            *[("Unflatten", 1, 28, 28), ("Conv2d", 1, 24, 4, 2, 1, True), ("LeakyReLU", 0.2)],
+            *[("Conv2d", 24, 48, 4, 2, 1, True), ("LeakyReLU", 0.2)],
+            *[("Conv2d", 48, 128, 3, 2, 1, True), ("LeakyReLU", 0.2)],
+            *[("Flatten",), ("Linear", 2048, 1, True)],
+        ],
+    ),
+    "paper": (
+        [
+            *[("Linear", 100, 1200, True), ("ReLU",), ("Linear", 1200, 1200, True), ("ReLU",)],
+            *[("Linear", 1200, 784, True), ("Sigmoid",), ("Affine", 2.0, -1.0)],
+        ],
+        [
+            *[("Affine", 0.5, 0.5), ("Dropout", 0.2), ("Maxout", 784, 240, 5)],
+            *[("Dropout", 0.5), ("Maxout", 240, 240, 5), ("Dropout", 0.5), ("Linear", 240, 1, True)],
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", LAYERS)
+def test_layers_are_those_of_the_recipe(recipe):
+    for network, layers in zip(players(recipe), LAYERS[recipe], strict=True):
+        own = network.generator if isinstance(network, Conditional) else network
+        for layer, (kind, *numbers) in zip(own, layers, strict=True):
+            assert told(layer) == (kind, *map(pytest.approx, numbers))
+
+
+def test_a_conditional_generator_hands_the_label_on():
+    z = torch.randn(5, 4, generator=seeded())
+    for labels in (1, 3):
+        torch.testing.assert_close(
+            Conditional(nn.Tanh(), labels)(z), torch.cat([z.tanh(), z[:, -labels:]], dim=1)
+        )
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_players_speak_of_784_pixels_between_minus_one_and_one(recipe):
     G, D = players(recipe)
@@ -141,6 +227,7 @@ def test_dcgan_starts_at_normal_weights():
         for layer in network:
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 assert layer.weight.std().item() == pytest.approx(0.02, rel=0.25)
+                assert layer.weight.mean().item() == pytest.approx(0.0, abs=0.005)
                 assert layer.bias is None or not layer.bias.any()
 
 
@@ -166,3 +253,11 @@ def test_dropout_keeps_the_mean_and_stands_aside_in_use():
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
     assert torch.equal(Dropout(0.2, generator=seeded())(x), dropped)
     assert torch.equal(Dropout(0.2).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert set(Dropout(0.5)(x).unique().tolist()) == {0.0, 2.0}, "PyTorch's global generator serves as well"
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_maxout_must_start_somewhere(scale):
+    with pytest.raises(ValueError, match=f"scale must be positive and finite, not {scale}"):
+        Maxout(3, 4, 5, scale=scale)

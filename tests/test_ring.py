@@ -29,6 +29,7 @@ def test_samples_come_from_the_mixture():
     distance, nearest = torch.cdist(samples, ring.centres).min(dim=1)
     assert stats.chisquare(torch.bincount(nearest, minlength=8)).pvalue > 1e-3
     assert stats.kstest(distance / ring.scale, stats.rayleigh.cdf).pvalue > 1e-3
+    assert ring.sample(0, generator()).shape == (0, 2)
     assert not torch.equal(ring.sample(5, generator(1)), ring.sample(5, generator(2)))
     assert torch.equal(ring.sample(5, generator(1)), ring.sample(5, generator(1)))
 
@@ -40,6 +41,8 @@ def test_the_ring_covers_itself():
 
 
 def test_what_counts_as_near_and_as_hit():
+    at_the_edge = torch.tensor([[2.75, 0.0]])  # of three standard deviations, in numbers that are exact
+    assert Ring(radius=2.0, scale=0.25).coverage(at_the_edge, least=1) == Coverage(1, 1.0)
     ring = Ring(radius=2.0, scale=0.2)
     inside, outside = torch.tensor([[2.599, 0.0]]), torch.tensor([[2.601, 0.0]])
     at_left = torch.tensor([[-2.0, 0.0]])
