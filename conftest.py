@@ -32,7 +32,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("GAN_THEORY_LIVE") != "page" or session.testsfailed:
         return
     from jupyter_cache import get_cache  # noqa: PLC0415  (which takes a second, and only notebooks need)
-    from jupyter_cache.base import CacheBundleIn  # noqa: PLC0415
+    from jupyter_cache.base import CacheBundleIn  # noqa: PLC0415  (likewise)
 
     ran = [item for item in session.items if isinstance(item, IPyNbCell) and item.test_outputs is not None]
     for file in {item.parent for item in ran}:

@@ -148,7 +148,7 @@ def test_gradients_in_G_and_in_the_prior():
 
 
 @pytest.mark.no_cover  # as its neighbours run each line
-@settings(max_examples=6)
+@settings(max_examples=10)
 @given(a=st.floats(0.2, 1.5), b=st.floats(0.05, 0.9), x=st.floats(-3, 3))
 def test_gradient_of_a_bent_generator_against_differences(a, b, x):
     def log_prob(a, b, x):
