@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import gc
 import io
 import json
 import math
@@ -212,6 +213,24 @@ def test_an_error_in_the_function_leaves_nothing_changed(run):
         run(broken, FLOAT)
     assert torch.get_default_dtype() == torch.float64 and torch.is_grad_enabled()
     assert Distribution._validate_args  # noqa: SLF001
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_rests_while_a_function_is_exported_and_is_as_before_after_it(collects):
+    seen = []
+
+    def function(a):
+        seen.append(gc.isenabled())
+        return {"b": a + 1}
+
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        to_onnx(function, FLOAT)
+        assert not seen[-1]  # the first time it is asked for the names of what it returns
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize(
