@@ -176,6 +176,18 @@ def test_nothing_is_lost_on_a_phone(phone):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
+@pytest.mark.parametrize("name", ["generated-density", "vanishing-gradients"])
+def test_formulas_fit_a_phone_and_no_function_is_parted_from_its_arguments(opened, html, name):
+    with opened(f"{html.as_uri()}/{name}.html", viewport={"width": 360, "height": 780}) as (page, _):
+        shown = page.locator("mjx-container[display=true]")
+        wide = "all => all.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)"
+        assert not shown.evaluate_all(wide)
+        lines = shown.locator("mjx-linebox").all_text_contents()
+        assert len(lines) > 20
+        assert not [line for line in lines if line.startswith(")")]
+        assert not [line for line in lines if line.endswith((",", ";")) and line.count("(") > line.count(")")]
+
+
 def plain(pages):
     """For tests that share a look at a page whose formulas are not set."""
     return pytest.mark.parametrize("bare", pages, indirect=True)
