@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
+from torch import distributed, nn
 
 from gan_theory.mnist import RECIPES, Run, load_mnist
 from gan_theory.mnist.__main__ import main
+from gan_theory.mnist.run import _SyncedBatchNorm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo is for Unix")
 BATCH, STEPS = 32, 100
@@ -39,6 +42,33 @@ command.load_mnist = lambda: digits._replace(x_train=digits.x_train[:300], y_tra
 if __name__ == "__main__":
     sys.exit(command.main(sys.argv[1:]))
 """
+
+
+@pytest.fixture
+def alone():
+    """A group of one process."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:torch.distributed.nn.functional.all_reduce is deprecated:FutureWarning")
+@pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm1d, (8, 3)), (nn.BatchNorm2d, (8, 3, 2, 5))])
+def test_one_process_normalises_a_batch_as_pytorch_does(layer, shape):
+    random = torch.Generator().manual_seed(0)
+    theirs = layer(3).double()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, generator=random)
+    ours = deepcopy(theirs)
+    ours.__class__ = _SyncedBatchNorm
+    for _ in range(2):
+        x = (1 + 2 * torch.randn(shape, generator=random, dtype=torch.float64)).requires_grad_()
+        y = [network(x) for network in (ours, theirs)]
+        torch.testing.assert_close(*y)
+        torch.testing.assert_close(*(torch.autograd.grad(each.pow(3).sum(), x)[0] for each in y))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 def weights(fabric=None):

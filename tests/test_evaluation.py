@@ -10,6 +10,7 @@ from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist import load_mnist
 from gan_theory.mnist.classifier import Classifier, train_classifier
 from gan_theory.mnist.evaluation import (
+    Judge,
     averaged,
     blurred,
     centroids,
@@ -67,6 +68,21 @@ def test_the_width_is_the_most_likely_one_on_the_held_out_images(digits):
     assert near[1] > near[0] and near[1] > near[2]
 
 
+def test_the_width_is_one_of_ten_and_then_of_25_around_the_best_of_them(digits):
+    samples, held_out = digits[:200], digits[200:250]
+    best = lambda widths: max(widths, key=lambda w: ParzenWindow(samples, w).log_prob(held_out).mean())
+    ninths = [0.1 * 10 ** (i / 9) for i in range(10)]
+    around = [best(ninths) * 10 ** (i / 108) for i in range(-12, 13)]
+    assert parzen(samples, held_out, digits[600:602]).sigma == pytest.approx(best(around), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.01, 9.0])
+def test_a_width_beyond_a_tenth_or_one_is_not_looked_for(scale, dice):
+    samples, held_out, test = scale * torch.randn(3, 200, 2, 2, generator=dice)
+    with pytest.raises(ValueError, match=r"at the edge of the grid, which goes from 0\.1 to 1; widen"):
+        parzen(samples, held_out, test)
+
+
 def test_the_error_is_that_of_the_mean_over_the_test_images(digits):
     samples, held_out, test = digits[:500], digits[500:600], digits[600:700]
     found = parzen(samples, held_out, test)
@@ -115,7 +131,15 @@ def test_frechet_distance_on_the_line_is_that_of_means_and_scales(dice):
     assert frechet_distance(x, y) == pytest.approx(exact.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("x", "y"), [((5, 2), (5, 3)), ((1, 2), (5, 2)), ((5,), (5,))])
+def test_two_points_each_have_a_frechet_distance():
+    x = torch.tensor([[0.0], [2.0]])
+    assert frechet_distance(x, 2 * x + 3) == pytest.approx(16 + 2)  # (4 - 0)^2, and (2 - 1)^2 times 2
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [((5, 2), (5, 3)), ((1, 2), (5, 2)), ((5,), (5,)), ((5, 2), (5, 2, 2)), ((5, 2, 2), (5, 2))],
+)
 def test_frechet_distance_refuses_other_shapes(x, y):
     with pytest.raises(ValueError, match="x and y must be"):
         frechet_distance(torch.zeros(x), torch.zeros(y))
@@ -151,9 +175,21 @@ def test_blurred_digits_are_less_sharp(digits):
     assert sharpness(torch.ones(2, 5, 5)) == 0
 
 
+def test_sharpness_is_the_mean_over_all_pairs_of_neighbours():
+    stripes = torch.tensor(
+        [[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
+    )  # four pairs side by side, three above each other
+    assert sharpness(stripes) == pytest.approx(3 / 7)
+    assert sharpness(stripes.mT) == pytest.approx(3 / 7)
+    assert sharpness(torch.tensor([[[0.25, 1.0]]])) == 0.75
+    with pytest.raises(ValueError, match="two pixels or more"):
+        sharpness(torch.ones(2, 1, 1))
+
+
 def test_the_nearest_digit_of_a_digit_is_itself(digits):
     chosen = torch.tensor([3, 1, 2])
     assert nearest(digits[chosen] + 0.01, digits).tolist() == chosen.tolist()
+    assert nearest(digits[:1], digits[:1]).tolist() == [0]
 
 
 # The classifier.
@@ -194,6 +230,10 @@ def test_averages_are_of_the_nearest():
     images = torch.tensor([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])[:, None, None].expand(6, 2, 2)
     found = averaged(images, neighbours=2)[:, 0, 0].tolist()
     assert found == pytest.approx([1, 1, 1, 11, 11, 11])
+    torch.testing.assert_close(averaged(images, neighbours=0), images)
+    torch.testing.assert_close(
+        averaged(images[:6]), images.mean(0).expand(6, 2, 2)
+    )  # of six, if nothing is said
 
 
 def test_centroids_are_the_means_of_what_is_nearest_to_them(dice):
@@ -203,3 +243,78 @@ def test_centroids_are_the_means_of_what_is_nearest_to_them(dice):
     nearest_one = nearest(images, found)
     for i in range(3):
         torch.testing.assert_close(found[i], images[nearest_one == i].mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_centroids_may_be_one_or_as_many_as_the_images(digits):
+    torch.testing.assert_close(centroids(digits[:9], 1)[0], digits[:9].mean(0).float())
+    torch.testing.assert_close(centroids(digits[:1], 1), digits[:1].float())
+    found = centroids(digits[:9], 9)
+    assert nearest(digits[:9].float(), found).sort().values.tolist() == list(range(9))
+    seeded = [centroids(digits[:50], 5, seed=seed) for seed in (0, 1, 2**32 - 1)]
+    assert torch.equal(centroids(digits[:50], 5), seeded[0])
+    assert not any(torch.equal(one, seeded[0]) for one in seeded[1:])
+
+
+# The judge.
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    whole = load_mnist()
+    return whole._replace(x_train=whole.x_train[:53_010], x_test=whole.x_test[:200])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier(torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def judge(mnist, classifier):
+    return Judge(mnist, classifier)
+
+
+def test_the_test_digits_judge_and_the_first_thousand_held_out_give_the_width(mnist, classifier, judge):
+    pixels = lambda images: torch.tensor(images / np.float32(255))
+    torch.testing.assert_close(judge.held_out, pixels(mnist.x_train[50_000:51_000]), rtol=0, atol=0)
+    torch.testing.assert_close(judge.judging, pixels(mnist.x_test), rtol=0, atol=0)
+    torch.testing.assert_close(judge.features, classifier.look(judge.judging).features)
+    np.testing.assert_allclose(judge.shares, np.unique(mnist.y_train, return_counts=True)[1] / 60_000)
+
+
+def test_where_the_test_digits_are_not_to_be_seen_others_judge(mnist, classifier):
+    judge = Judge(mnist, classifier, on_test=False)
+    held_out = torch.tensor(mnist.x_train[50_000:] / np.float32(255))
+    torch.testing.assert_close(judge.judging, held_out[1000:3000], rtol=0, atol=0)
+    assert len(judge.features) == len(held_out)
+    torch.testing.assert_close(judge.features[::300], classifier.look(held_out[::300]).features)
+
+
+def test_1002_digits_must_be_held_out(mnist, classifier):
+    fewest = mnist._replace(x_train=mnist.x_train[:51_002])
+    assert len(Judge(fewest, classifier, on_test=False).judging) == 2
+    with pytest.raises(ValueError, match=r"1,002 or more held out, not 1001"):
+        Judge(mnist._replace(x_train=mnist.x_train[:51_001]), classifier)
+
+
+def test_a_row_says_what_each_measure_says(classifier, judge, digits):
+    samples = digits[:300].float()
+    row, seen = judge.row(samples), classifier.look(samples)
+    classes = seen.logits.argmax(1)
+    assert row == {
+        **parzen(samples, judge.held_out, judge.judging)._asdict(),
+        "fid": frechet_distance(seen.features, judge.features),
+        "classes": [(classes == i).sum().item() for i in range(10)],
+        "class_divergence": class_divergence(classes, judge.shares),
+        "sharpness": sharpness(samples),
+    }
+
+
+def test_a_row_is_of_two_images_or_more_which_rounding_may_have_led_out_of_the_unit_interval(judge, digits):
+    samples = digits[:2].float()
+    beyond = samples.clone()
+    beyond[0, 0, 0], beyond[1, 0, 0] = -5e-7, 1 + 5e-7
+    assert sum(judge.row(beyond)["classes"]) == 2
+    for wrong in (samples - 2e-6, samples + 2e-6, samples[:, 1:], samples[:, :, 1:]):
+        with pytest.raises(ValueError, match=r"samples must be of shape \(n, 28, 28\), in \[0, 1\]"):
+            judge.row(wrong)

@@ -276,6 +276,12 @@ CALLS = [
     (data.to_pixels, (IMAGES,), ValueError, "images must be uint8.*not torch.float32"),
     (data.to_pixels, (DIGITS[:, 1:],), ValueError, r"images must be .*\(n, 28, 28\), not .*\(5, 27, 28\)"),
     (data.to_images, (torch.zeros(2, 783),), ValueError, r"pixels must be .*\(n, 784\), not .*\(2, 783\)"),
+    (
+        data.to_images,
+        (torch.zeros(2, 784, 1),),
+        ValueError,
+        r"pixels must be .*\(n, 784\), not .*\(2, 784, 1\)",
+    ),
     (frechet_distance, (torch.full((3, 2), NAN), torch.zeros(3, 2)), ValueError, "x must be finite, got NaN"),
     (frechet_distance, (torch.zeros(3, 2), np.zeros((3, 2))), TypeError, "y must be a tensor, got ndarray"),
     (frechet_distance, (torch.zeros(3, 0), torch.zeros(3, 0)), ValueError, r"x and y must be .*not \(3, 0\)"),

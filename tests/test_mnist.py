@@ -1,6 +1,7 @@
 """MNIST: the data to the byte, and runs that no interruption can change."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -593,6 +595,45 @@ def test_samples_are_those_of_the_average_with_statistics_of_its_own(mnist):
     torch.testing.assert_close(norm.running_mean, hidden.mean(0), rtol=0, atol=0.03)
     torch.testing.assert_close(norm.running_var, hidden.var(0), rtol=0.1, atol=0)
     torch.testing.assert_close(run.generator.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(linear.weight, run.average.module[0].weight)
+    assert not torch.equal(linear.weight, run.generator[0].weight)
+
+
+def test_statistics_are_taken_over_ten_thousand_points(mnist, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("gan_theory.mnist.run.update_bn", lambda batches, _: drawn.extend(map(len, batches)))
+    Run(BOOK, mnist.x_train[:DIGITS]).trained()
+    assert sum(drawn) == 10_000
+
+
+def test_the_log_holds_the_seconds_since_the_beginning_and_the_speed_of_the_epoch(mnist, monkeypatch):
+    clock = itertools.count(step=0.123)  # it is read twice in each of the three steps
+    monkeypatch.setattr("gan_theory.mnist.run.perf_counter", lambda: next(clock))
+    run = Run(SEED, mnist.x_train[:DIGITS])
+    for _ in range(2):
+        list(run.train_epoch())
+    assert [line["seconds"] for line in run.log] == [0.4, 0.8]
+    assert [line["images_per_second"] for line in run.log] == [round(DIGITS / 0.369)] * 2
+
+
+def test_losses_that_are_not_finite_are_told(mnist, monkeypatch):
+    monkeypatch.setattr(
+        "gan_theory.mnist.run._means", lambda _: torch.tensor([torch.inf, 0.5, 0.3, 0.2, 0.1])
+    )
+    with pytest.raises(FloatingPointError, match=r"loss is inf and the generator's 0\.5; training"):
+        next(Run(SEED, mnist.x_train[:DIGITS]).train_epoch())
+
+
+def test_a_penalty_comes_at_the_same_iterations_in_a_run_that_is_resumed(mnist):
+    """At the second of an epoch, if every second has one: also if the first was trained before."""
+    weights = []
+    for gamma in (0.0, 9.0):
+        run = Run(replace(BOOK, gradient_penalty=gamma, penalty_every=2), mnist.x_train[:DIGITS])
+        for _ in range(2):
+            next(run.train_epoch())
+            weights.append(run.discriminator[0].weight.clone())
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[1], weights[3])
 
 
 def test_a_run_with_an_average_goes_on_bit_for_bit(mnist, tmp_path):
@@ -839,3 +880,5 @@ def test_the_paper_recipe_is_the_authors(mnist):
         (group,) = run.discriminator_optimizer.param_groups
         assert group["lr"] == pytest.approx(0.05 / 1.000004 ** (3 * (epoch + 1)))
         assert group["momentum"] == pytest.approx(0.5 + 0.2 * max(epoch - 1, 0) / 249)
+    recipe.schedule(run.discriminator_optimizer, iteration=3000, epoch=1000)
+    assert group["momentum"] == pytest.approx(0.7)
