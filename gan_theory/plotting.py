@@ -10,7 +10,8 @@ from __future__ import annotations  # so that the reference says ArrayLike, not 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -210,7 +211,8 @@ def draw_images(ax: Axes, images: ArrayLike, columns: int = 10) -> None:
     ax.set_axis_off()
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True)
+class Stage:
     r"""One panel of Figure 1: its title, the curves :math:`p_g` and :math:`D`, and noise z with x = G(z)."""
 
     title: str
