@@ -165,7 +165,7 @@ class Panels:
         steps = self.weights / torch.from_numpy(_WEIGHTS)
         primitive = at_low[:, None] + (terms / torch.from_numpy(_WEIGHTS)) @ torch.from_numpy(_CUMULATE).T
         changes = (primitive.detach().amin(1) < 0) & (primitive.detach().amax(1) > 0)
-        matters = (areas + (high - low) * at_low.abs()).detach() > 0.1 * _ABSOLUTE
+        matters = (primitive * self.weights).detach().abs().sum(1) > 0.1 * _ABSOLUTE
         for i in torch.where(changes & matters)[0]:
             heights = primitive[i] * steps[i]
             areas = areas.index_put((i,), _rule_of_absolute(heights) @ heights)
@@ -202,28 +202,25 @@ class Panels:
         """
         beyond = [torch.zeros(len(self.x), dtype=torch.float64) for _ in range(2)]
         if not self._open:
-            return beyond[0], beyond[1]
+            return tuple(beyond)
         rows, at = np.array(self._open).T
-        spans = np.abs(self._floats[1] - self._floats[0])[rows]
         fractions = torch.from_numpy(at[:, None] + (1 - 2 * at)[:, None] * _OUTERMOST)
         x, slope = self._position(torch, torch.from_numpy(rows), fractions)
-        masses = g(x.reshape(-1)).reshape(x.shape) * slope / torch.from_numpy(spans)[:, None]
-        for (row, end), at_x, span, mass in zip(self._open, x[:, 0], spans, masses, strict=True):
+        masses = g(x.reshape(-1)).reshape(x.shape) * slope * _OUTERMOST[1]
+        for (row, end), at_x, mass in zip(self._open, x[:, 0], masses, strict=True):
             if mass[0].item() == 0:
                 continue
-            start, stop, anchor = (column[row] for column in self._floats[:3])
-            closeness = math.exp(min(start, stop)) if min(start, stop) < 0 else math.inf
-            noise = (
-                max(1e3, abs(anchor) / closeness / 8) * _EPSILON
-            )  # log-densities far out are of order -700
-            rest, doubt = _power_law(_OUTERMOST[1] * span, mass, noise)
+            # Log-densities far out are of order -700; close to an anchor other than 0, x has lost its digits.
+            anchor = self._floats[2][row]
+            noise = max(1e3, abs(anchor / (at_x.item() - anchor)) / 8) * _EPSILON
+            rest, doubt = _power_law(mass, noise)
             if doubt > _RELATIVE * (total + abs(rest.item())) + _ABSOLUTE:
                 raise ArithmeticError(
                     f"the integral cannot be decided: beyond x = {at_x.item():.6g} it falls like no power law"
                 )
             outermost = (self._panel == row) & ((self._high == 1) if end else (self._low == 0))
             beyond[end] = beyond[end].index_put((torch.from_numpy(np.flatnonzero(outermost)),), rest)
-        return beyond[0], beyond[1]
+        return tuple(beyond)
 
     def _nodes(self, xp: ModuleType, panel: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """Nodes and weights, (m, order) each, on pieces from `low` to `high` of panels, by NumPy or torch."""
@@ -309,27 +306,29 @@ def _rule_of_absolute(values: Tensor) -> Tensor:
     return torch.from_numpy(signs @ np.diff(primitives, axis=0) @ _TO_LEGENDRE)
 
 
-def _power_law(step: float, mass: Tensor, noise: float) -> tuple[Tensor, float]:
-    r"""The integral of m(s) over s < 0, from m at s = 0, 1, 2 and 3 steps; and how far it may be off.
+def _power_law(mass: Tensor, noise: float) -> tuple[Tensor, float]:
+    r"""The integral of m(s) over s < 0, from m at s = 0, 1, 2 and 3; and how far it may be off.
 
     Near an open end m(s) = (A + B s) exp(k s): a power of the distance, times its logarithm where B is not 0.
     Three values determine it, the fourth shows how well it holds; `noise` is the relative error of each.
     """
     if bool((mass.sign() != mass[0].sign()).any()):
         return mass[0], float(mass.detach().abs().max())
-    first, second, _ = mass.abs().log().diff() / step
+    first, second, _ = mass.abs().log().diff()
     if max(first.item(), second.item()) <= _FLAT:
         return mass[0].detach().sign() * math.inf, 0.0
-    if (first - second).detach().abs() < 20 * noise / step:
+    rounding = 20 * noise  # tells nothing
+    if (first - second).detach().abs() < rounding:
         k, slope = (first + second) / 2, 0.0
-    else:  # m(0) r^2 - 2 m(1) r + m(2) = 0 for r = exp(k step); the logarithm rises outwards: the larger root
-        root = (1 - ((second - first) * step).exp()).clamp(min=0.0).sqrt()
-        k = first + torch.log1p(root) / step
-        slope = (mass[1] * (-k * step).exp() - mass[0]) / step
+    else:  # m(0) r^2 - 2 m(1) r + m(2) = 0 for r = exp(k); the logarithm rises outwards: the larger root
+        root = (1 - (second - first).exp()).clamp(min=0.0).sqrt()
+        k = first + torch.log1p(root)
+        slope = mass[1] * (-k).exp() - mass[0]
     rest = mass[0] / k - slope / k**2
-    predicted = (mass[0] + 3 * slope * step) * (3 * k * step).exp()
-    doubt = (rest * (0.1 * (mass[3] / predicted - 1).abs() + noise * (1 + 1 / (k * step)))).detach().abs()
-    return rest, doubt.item() if k > 0 else math.inf
+    missed = (mass[3] / ((mass[0] + 3 * slope) * (3 * k).exp()) - 1).abs() - rounding
+    # To first order: what is missed, as a cubic that is 0 at the three has it, and their own error.
+    doubt = rest * (missed.clamp(min=0.0) * (1 / (3 * k) + 1 / k**2 + 1 / k**3) + noise * (1 + 1 / k))
+    return rest, doubt.detach().abs().item() if k > 0 else math.inf
 
 
 def _layout(densities: Sequence[Density]) -> tuple[list, list, list, list, list]:  # noqa: C901 - one walk along the line
