@@ -23,7 +23,7 @@ _LEAP = 1e-9  # from which on G leaps where its slope jumps, in terms of its oth
 _PROBES = 512  # points of the grid from one to the next at which G is looked at again
 _MOST_BRANCHES = 256
 _STEPS = 160  # of alternating Newton and bisection over the floats; the latter alone needs 64
-_FARTHER = 8.0 ** torch.arange(12, dtype=torch.float64)
+_FARTHER = 1e8 ** torch.arange(13, dtype=torch.float64)  # as far as quadrature looks
 _KNOTS = 64  # from which quadrature starts
 _NEGLIGIBLE_MASS = 1e-30  # of a branch that only adds to others
 _FLAT_MASS = 1e-12  # prior mass on which G may be constant without being refused
@@ -74,7 +74,7 @@ class Pushforward(Distribution):
             raise ValueError(f"prior must be supported on one interval, got {prior!r}")
         if not callable(G):
             raise TypeError(f"G must be callable, got {type(G).__name__}")
-        super().__init__(validate_args=False)
+        super().__init__()
         with torch.no_grad():
             self._find_branches()
 
@@ -245,7 +245,10 @@ class Pushforward(Distribution):
         for kink in self._kinks[1]:  # where G turns at a kink, both were found, to the last digit but one
             turning = torch.where((turning - kink).abs() < 1e-14, kink, turning)
         turning = turning[((turning[:, None] - leaps[1]).abs() > 1e-14).all(1)]
-        standing = self._narrow(z[dips - 1], z[dips + 1], self._falls_towards_zero)[1]
+        around = z[dips + 1] - z[dips - 1]
+        standing = self._narrow(
+            z[dips - 1], z[dips + 1], lambda z, _: self._falls_towards_zero(z, (z.abs() + around) * 1e-7)
+        )[1]
         standing = standing[self._generate_with_slope(standing)[1].abs() < 1e-9 * slope.abs().median()]
         self._critical = torch.cat((z[stands], turning, standing)).unique()
         if len(self._critical) + len(leaps[0]) > _MOST_BRANCHES:
@@ -301,9 +304,8 @@ class Pushforward(Distribution):
         for end, at, outwards in ((low, z[:1], -1), (high, z[-1:], 1)):
             beyond = at + outwards * (z[-1] - z[0]) * _FARTHER
             values, slopes = self._generate_with_slope(beyond)
-            goes_on = (
-                torch.isfinite(values) & (slopes * self._generate_with_slope(at)[1] > 0) & torch.isinf(end)
-            )
+            onwards = (slopes * self._generate_with_slope(at)[1] > 0) | (slopes == 0)  # where G saturates
+            goes_on = torch.isfinite(values) & onwards & torch.isinf(end)
             found.append(beyond[goes_on.long().cumprod(0).bool()])
         return torch.cat(found)
 
@@ -315,7 +317,7 @@ class Pushforward(Distribution):
             rising = bool(values[-1] > values[0])
             values = values if rising else values.flip(0)
             inside = torch.where((x >= values[0]) & (x <= values[-1]))[0]
-            step = torch.searchsorted(values.cummax(0).values, x[inside]).clamp(1, last - first) - 1
+            step = torch.searchsorted(values.cummax(0).values, x[inside]).clamp(min=1) - 1
             found.append((torch.full_like(inside, i), first + step if rising else last - 1 - step, inside))
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
@@ -361,6 +363,8 @@ class Pushforward(Distribution):
         self, low: Tensor, high: Tensor, lies_above: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Bisection down to neighbouring floats: `lies_above(z, low)` says whether the sought is above z."""
+        if not len(low):  # the most common case, and no reason to ask G 64 times
+            return low, high
         start = low
         for _ in range(64):
             middle = _middle(low, high)
@@ -387,8 +391,7 @@ class Pushforward(Distribution):
     def _on_the_same_side(self, z: Tensor, start: Tensor) -> Tensor:
         return self._generate_with_slope(z)[1] * self._generate_with_slope(start)[1] > 0
 
-    def _falls_towards_zero(self, z: Tensor, start: Tensor) -> Tensor:
-        nudge = (z.abs() + (z - start).abs()) * 1e-7
+    def _falls_towards_zero(self, z: Tensor, nudge: Tensor) -> Tensor:
         sizes = [self._generate_with_slope(at)[1].abs() for at in (z - nudge, z + nudge)]
         return sizes[1] < sizes[0]
 
