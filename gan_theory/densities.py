@@ -381,12 +381,13 @@ class Pushforward(Distribution):
             return (slope - slopes[0]).abs() < (slope - slopes[1]).abs()
 
         low, high = self._narrow(low, high, lies_above)
-        jumps = self._generate_with_slope(high)[1] - self._generate_with_slope(low)[1]
-        return low[jumps.abs() > 1e-6 * scale], high[jumps.abs() > 1e-6 * scale]
+        leap = self._generate_with_slope(high)[1] - self._generate_with_slope(low)[1]
+        jumps = leap.abs() > 1e-6 * scale
+        return low[jumps], high[jumps]
 
     def _goes_on(self, z: Tensor, start: Tensor) -> Tensor:
         at_start, slope = self._generate_with_slope(start)
-        return (self._generate(z).detach() - at_start) * slope > 0
+        return (self._generate(z).detach() - at_start) * slope >= 0  # 0 at the start, where G may leap
 
     def _on_the_same_side(self, z: Tensor, start: Tensor) -> Tensor:
         return self._generate_with_slope(z)[1] * self._generate_with_slope(start)[1] > 0
