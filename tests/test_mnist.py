@@ -1,5 +1,6 @@
 """MNIST: the data to the byte, and runs that no interruption can change."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -21,7 +22,13 @@ from matplotlib.image import imread
 
 from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist, load_run
 from gan_theory.mnist.__main__ import main
-from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_atomically, write_checkpoint
+from gan_theory.mnist.checkpoint import (
+    CheckpointError,
+    read_checkpoint,
+    write_atomically,
+    write_checkpoint,
+    write_together,
+)
 from gan_theory.mnist.classifier import load_classifier
 from gan_theory.mnist.data import to_images, to_pixels
 from gan_theory.mnist.evaluation import Judge
@@ -291,6 +298,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_files_that_are_written_together_none_is_new_if_one_fails(tmp_path, monkeypatch):
+    paths = [tmp_path / "first", tmp_path / "second"]
+    write_together(dict.fromkeys(paths, b"old"))
+    full = lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_together(dict.fromkeys(paths, b"new"))
+    assert "first" in caught.value.filename  # which the system does not say
+    assert [path.read_bytes() for path in paths] == [b"old", b"old"]
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 # The command line.
