@@ -37,7 +37,7 @@ class Pushforward(Distribution):
 
     The sum runs over every branch of the inverse, found numerically between the points where G turns. Where
     G' vanishes at a single point, the density is infinite there and integrable; next to such an x (unless it
-    is 0) float64 runs out of digits: an integral is good to 1e-9 where G turns, to 1e-7 where it halts.
+    is 0) float64 runs out of digits: an integral is good to 2e-9 where G turns, to 1e-7 where it halts.
 
     Args:
         prior: one-dimensional, unbatched, continuous distribution of z, supported on an interval.

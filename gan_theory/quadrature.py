@@ -212,8 +212,9 @@ class Panels:
                 continue
             # Log-densities far out are of order -700; close to an anchor other than 0, x has lost its digits.
             anchor = self._floats[2][row]
-            noise = max(1e3, abs(anchor / (at_x.item() - anchor)) / 8) * _EPSILON
-            rest, doubt = _power_law(mass, noise)
+            distance = abs(at_x.item() - anchor)
+            noise = max(1e3, abs(anchor) / distance / 8) * _EPSILON
+            rest, doubt = _power_law(mass, noise, fades=distance < 1)
             if doubt > _RELATIVE * (total + abs(rest.item())) + _ABSOLUTE:
                 raise ArithmeticError(
                     f"the integral cannot be decided: beyond x = {at_x.item():.6g} it falls like no power law"
@@ -306,11 +307,12 @@ def _rule_of_absolute(values: Tensor) -> Tensor:
     return torch.from_numpy(signs @ np.diff(primitives, axis=0) @ _TO_LEGENDRE)
 
 
-def _power_law(mass: Tensor, noise: float) -> tuple[Tensor, float]:
+def _power_law(mass: Tensor, noise: float, *, fades: bool) -> tuple[Tensor, float]:
     r"""The integral of m(s) over s < 0, from m at s = 0, 1, 2 and 3; and how far it may be off.
 
     Near an open end m(s) = (A + B s) exp(k s): a power of the distance, times its logarithm where B is not 0.
-    Three values determine it, the fourth shows how well it holds; `noise` is the relative error of each.
+    Three values determine it, the fourth shows how well it holds; `noise` is the relative error of each. What
+    disturbs it may last up to infinity; towards a singular point it `fades`, a higher power of the distance.
     """
     if bool((mass.sign() != mass[0].sign()).any()):
         return mass[0], float(mass.detach().abs().max())
@@ -326,8 +328,9 @@ def _power_law(mass: Tensor, noise: float) -> tuple[Tensor, float]:
         slope = mass[1] * (-k).exp() - mass[0]
     rest = mass[0] / k - slope / k**2
     missed = (mass[3] / ((mass[0] + 3 * slope) * (3 * k).exp()) - 1).abs() - rounding
-    # To first order: what is missed, as a cubic that is 0 at the three has it, and their own error.
-    doubt = rest * (missed.clamp(min=0.0) * (1 / (3 * k) + 1 / k**2 + 1 / k**3) + noise * (1 + 1 / k))
+    # To first order: what is missed, if it lasts as a cubic that is 0 at the three has it; their own error.
+    lasting = 0.1 if fades else 1 / (3 * k) + 1 / k**2 + 1 / k**3
+    doubt = rest * (missed.clamp(min=0.0) * lasting + noise * (1 + 1 / k))
     return rest, doubt.detach().abs().item() if k > 0 else math.inf
 
 

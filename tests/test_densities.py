@@ -162,6 +162,30 @@ def test_divergences_of_pushforwards():
     close(wasserstein_1(Pushforward(STANDARD, torch.exp), LogNormal(t(0.0), t(1.0))), t(0.0))
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+def test_js_divergence_of_a_generator_that_turns(turns):
+    """The arcsine law from a normal one, by mpmath in the angle."""
+    phi = lambda z: mp.npdf(mp.sin(z))
+    mean = lambda z: (phi(z) + 1 / (mp.pi * mp.cos(z))) / 2
+    from_normal = lambda z: phi(z) * mp.log(phi(z) / mean(z)) * mp.cos(z)
+    from_sine = lambda z: -mp.log(mp.pi * mp.cos(z) * mean(z)) / mp.pi
+    within = mp.quad(lambda z: from_normal(z) + from_sine(z), [-mp.pi / 2, -1, 0, 1, mp.pi / 2])
+    expected = (within + 2 * mp.ncdf(-1) * mp.log(2)) / 2
+    sine = Pushforward(Uniform(t(-turns * math.pi), t(turns * math.pi)), torch.sin)
+    assert js_divergence(sine, STANDARD).item() == pytest.approx(float(expected), rel=2e-9)
+
+
+def test_js_divergence_is_decided_where_what_disturbs_a_pole_fades_away():
+    """Against means over the quantiles of both distributions."""
+    bent = Pushforward(STANDARD, lambda z: z + 2 * torch.cos(z))
+    z = STANDARD.icdf((torch.arange(50_000, dtype=torch.float64) + 0.5) / 50_000)
+    gains = [
+        math.log(2) - torch.nn.functional.softplus(other.log_prob(x) - own.log_prob(x)).mean()
+        for own, other, x in ((bent, STANDARD, z + 2 * torch.cos(z)), (STANDARD, bent, z))
+    ]
+    assert js_divergence(bent, STANDARD).item() == pytest.approx(sum(gains).item() / 2, rel=1e-4)
+
+
 @pytest.mark.parametrize("G", [torch.abs, torch.square, lambda z: 0.4 + 0.5 * z + 0.1 * torch.sin(z)])
 def test_no_gradient_where_nothing_needs_one(G):
     assert not js_divergence(Pushforward(STANDARD, G), STANDARD).requires_grad

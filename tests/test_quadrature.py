@@ -1,6 +1,7 @@
 """The integrator against integrals that are known, and what it says of those it cannot decide."""
 
 import math
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -472,8 +473,12 @@ def test_the_rule_of_an_absolute_value_is_exact_for_polynomials(roots):
 
 @pytest.mark.parametrize("power", [0.05, 1.0, 20.0])
 def test_the_doubt_about_a_tail_is_what_its_masses_may_have_been_off_by(power):
-    """To first order, of m(s) = exp(k s): by rounding, and by a cubic that is 0 at the first three."""
-    power_law = quadrature._power_law  # noqa: SLF001  (what may be off is seen only from within)
+    """To first order, of m(s) = exp(k s): by rounding, and by a cubic that is 0 at the first three if it lasts.
+
+    What fades away, as c exp(2 k s) does beside exp(k s), does less: a tenth of it is taken.
+    """
+    of_any_tail = quadrature._power_law  # noqa: SLF001  (what may be off is seen only from within)
+    power_law = partial(of_any_tail, fades=False)
     masses = (power * torch.arange(4, dtype=torch.float64)).exp()
     noise = 1e-7
     rest, doubt = power_law(masses, noise)
@@ -486,5 +491,7 @@ def test_the_doubt_about_a_tail_is_what_its_masses_may_have_been_off_by(power):
         off_masses = masses * t([1.0, 1.0, 1.0, 1.0 + off])
         assert power_law(off_masses, 1e-15)[1] == pytest.approx(error, rel=1e-6)
         assert power_law(off_masses, 1e-6)[1] > 0.97 * error  # both together
+        fading = of_any_tail(off_masses, 1e-15, fades=True)[1]
+        assert fading == pytest.approx(abs(off) / 10 / power, rel=1e-6)
     # What falls as much as it rises, as far as one can tell, may go on for ever.
     assert power_law(t([1.0, 1 - noise / 2, 1.0, 1.0]), noise)[1] == math.inf
