@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,9 +33,11 @@ from gan_theory.mnist.checkpoint import (
 from gan_theory.mnist.classifier import load_classifier
 from gan_theory.mnist.data import to_images, to_pixels
 from gan_theory.mnist.evaluation import Judge
+from gan_theory.mnist.run import _means, _random, _SyncedBatchNorm
 from gan_theory.mnist.trained import RUNS, shipped
+from gan_theory.training import Step
 
-SEED = RECIPES["seed"]
+SEED, BOOK = RECIPES["seed"], RECIPES["book"]
 DIGITS = 300  # two whole batches and a smaller one an epoch
 
 
@@ -312,6 +315,41 @@ def test_of_files_that_are_written_together_none_is_new_if_one_fails(tmp_path, m
     assert sorted(tmp_path.iterdir()) == paths
 
 
+def test_seeds_go_up_to_the_last_of_32_bits(mnist):
+    Run(SEED, mnist.x_train[:DIGITS], 2**32 - 1)
+    with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 4294967295, not 4294967296"):
+        Run(SEED, mnist.x_train[:DIGITS], 2**32)
+
+
+def test_each_epochs_order_and_the_noise_have_streams_of_their_own(mnist, monkeypatch):
+    keys = []
+    monkeypatch.setattr("gan_theory.mnist.run._random", lambda *key: keys.append(key) or _random(*key))
+    run = Run(SEED, mnist.x_train[:DIGITS])
+    for _ in range(2):
+        list(run.train_epoch())
+    assert len(keys) == len(set(keys)) == 3
+    assert len({_random(*key).initial_seed() for key in keys}) == 3
+
+
+def test_accuracy_is_the_mean_over_both_kinds_of_the_share_on_the_right_side_of_0():
+    losses, real, fake = (
+        torch.ones(2),
+        torch.tensor([2.0, 0.5, -1.0, 0.0]),
+        torch.tensor([-2.0, 0.5, 0.0, 0.0]),
+    )
+    assert _means(Step(1, *losses, real, fake))[-1] == (2 / 4 + 1 / 4) / 2
+
+
+@pytest.mark.parametrize(("processes", "shared"), [(1, False), (2, True)])
+def test_processes_share_a_minibatch_that_they_divide(mnist, processes, shared):
+    fabric = SimpleNamespace(world_size=processes, device="cpu")
+    run = Run(BOOK, mnist.x_train[:DIGITS], fabric=fabric)
+    assert any(isinstance(module, _SyncedBatchNorm) for module in run.generator.modules()) == shared
+    fabric.world_size = 3
+    with pytest.raises(ValueError, match=rf"3 do not divide one of {BOOK.batch_size} images"):
+        Run(BOOK, mnist.x_train[: BOOK.batch_size + 10], fabric=fabric)
+
+
 # The command line.
 
 
@@ -584,8 +622,6 @@ def test_damaged_data_stops_the_command_without_a_traceback(tmp_path, monkeypatc
 
 
 # The average of G's weights, and the judgement of a run.
-
-BOOK = RECIPES["book"]
 
 
 def test_the_average_forgets_by_its_recipe(mnist):
@@ -883,6 +919,7 @@ def test_labels_are_checked(labels):
 
 def test_the_paper_recipe_is_the_authors(mnist):
     recipe = RECIPES["paper"]
+    assert recipe.sample_noise(0, torch.Generator()).shape == (0, 100)
     z = recipe.sample_noise(10_000, torch.Generator().manual_seed(0))
     assert z.abs().max() < 3**0.5 and z.std().item() == pytest.approx(1, abs=0.01)
     G = recipe.generator(generator=torch.Generator().manual_seed(0))

@@ -473,7 +473,7 @@ def test_the_rule_of_an_absolute_value_is_exact_for_polynomials(roots):
 
 @pytest.mark.parametrize("power", [0.05, 1.0, 20.0])
 def test_the_doubt_about_a_tail_is_what_its_masses_may_have_been_off_by(power):
-    """To first order, of m(s) = exp(k s): by rounding, and by a cubic that is 0 at the first three if it lasts.
+    """To first order, of m(s) = exp(k s): by rounding, and by a cubic, 0 at the first three, if it lasts.
 
     What fades away, as c exp(2 k s) does beside exp(k s), does less: a tenth of it is taken.
     """
