@@ -500,6 +500,12 @@ INJECTIVE = {  # G and the images of its branches
 }
 
 
+@pytest.mark.parametrize("G", [lambda z: z - 5 * (z > 0.5), lambda z: z - 5 * (z >= 0.5)])
+def test_a_leap_back_at_a_point_of_the_grid_hides_nothing_of_the_cells_beside_it(G):
+    beside = 0.5 + CELL * t([-0.9, -0.5, -0.1, 0.1, 0.5, 0.9])
+    close(Pushforward(UNIT, G).log_prob(G(beside)), t([0.0] * 6))
+
+
 def images_of(p_g, unit=1.0):
     return [tuple(end.item() / unit for end in image) for image in p_g.density().support]
 
