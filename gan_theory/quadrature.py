@@ -214,7 +214,8 @@ class Panels:
             anchor = self._floats[2][row]
             distance = abs(at_x.item() - anchor)
             noise = max(1e3, abs(anchor) / distance / 8) * _EPSILON
-            rest, doubt = _power_law(mass, noise, fades=distance < 1)
+            at_a_singular_point = self._floats[end][row] < math.log(_FARTHEST)
+            rest, doubt = _power_law(mass, noise, fades=at_a_singular_point)
             if doubt > _RELATIVE * (total + abs(rest.item())) + _ABSOLUTE:
                 raise ArithmeticError(
                     f"the integral cannot be decided: beyond x = {at_x.item():.6g} it falls like no power law"

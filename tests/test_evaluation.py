@@ -176,9 +176,8 @@ def test_blurred_digits_are_less_sharp(digits):
 
 
 def test_sharpness_is_the_mean_over_all_pairs_of_neighbours():
-    stripes = torch.tensor(
-        [[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
-    )  # four pairs side by side, three above each other
+    # Four pairs side by side, three above each other.
+    stripes = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]])
     assert sharpness(stripes) == pytest.approx(3 / 7)
     assert sharpness(stripes.mT) == pytest.approx(3 / 7)
     assert sharpness(torch.tensor([[[0.25, 1.0]]])) == 0.75
@@ -231,9 +230,8 @@ def test_averages_are_of_the_nearest():
     found = averaged(images, neighbours=2)[:, 0, 0].tolist()
     assert found == pytest.approx([1, 1, 1, 11, 11, 11])
     torch.testing.assert_close(averaged(images, neighbours=0), images)
-    torch.testing.assert_close(
-        averaged(images[:6]), images.mean(0).expand(6, 2, 2)
-    )  # of six, if nothing is said
+    # Of six, if nothing is said.
+    torch.testing.assert_close(averaged(images), images.mean(0).expand(6, 2, 2))
 
 
 def test_centroids_are_the_means_of_what_is_nearest_to_them(dice):
