@@ -26,7 +26,7 @@ expect.set_options(timeout=20_000)  # a long page takes its time to change its c
 def pytest_collection_modifyitems(items):
     """Brings together, with `--dist loadgroup` in one process, what takes a page, and all the rest.
 
-    A page is set for a desk once, and once for a phone; axe, at the end, takes words out of it.
+    A page is set for a desk once, and once for a phone; what comes last takes words out of it.
     """
     pages, groups = {"genindex", "search", *(path.stem for path in BOOK.glob("*.*"))}, {}
     looks = "desk", "phone", "bare"

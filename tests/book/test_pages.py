@@ -88,9 +88,10 @@ OUT_OF_REACH = (
 SETTLED = """() => new Promise((done) => {
     requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 350)));
 })"""
-# axe-core looks at each element of a page for long. So formulas, whose glyphs are elements each, are left as
-# text (that they can be read aloud is held by a test of its own), and so is each word and piece of code that
-# is not the first of its kind: with its tags, classes and styles from the page down to it.
+# To ask for the focus again and again, and axe-core for each element, takes long on a long page. So formulas,
+# whose glyphs are elements each, are left as text (that they can be read aloud is held by a test of its own),
+# and so is each word and piece of code that is not the first of its kind: with its tags, classes and styles
+# from the page down to it.
 KIND = """
     const kind = (e) => {
         if (e === document.body) return "";
@@ -212,6 +213,7 @@ def test_either_theme_has_its_colours(bare):
 def test_the_keyboard_alone_is_enough(bare):
     """It unfolds what is folded, opens and closes what a button shows, and always shows where it is."""
     page, wrong = bare
+    page.evaluate(THIN)
     for button, key in zip(page.locator(".toggle-button").all(), cycle(["Enter", "Space"])):
         button.press(key)
         expect(button).to_have_attribute("aria-expanded", "true")
