@@ -1,9 +1,11 @@
 """A GAN on the line: its settings, its batches, its yardsticks, and the command that makes the log."""
 
 import errno
+import itertools
 import json
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torch.distributions import Normal, Uniform
+from torch.distributions import Categorical, MixtureSameFamily, Normal, Uniform
 
 from gan_theory.densities import Pushforward
+from gan_theory.networks import mlp
 from gan_theory.one_dimensional import RUNS, TARGETS, Settings, as_discriminator, best_response, judge, play
 from gan_theory.one_dimensional.__main__ import main
 from gan_theory.one_dimensional.run import _batches, _quantile
@@ -34,21 +37,45 @@ def affine(slope, shift):
     return layer
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "allowed"),
-    [
-        ("iterations", 0, "a positive integer"),
-        ("batch_size", 1.5, "a positive integer"),
-        ("discriminator_steps", True, "a positive integer"),
-        ("generator_learning_rate", -1.0, "positive and finite"),
-        ("discriminator_stretch", math.inf, "positive and finite"),
-        ("averaging", 1.0, r"in \[0, 1\)"),
-        ("constant_share", -0.1, r"in \[0, 1\)"),
-    ],
+COUNT = "a positive integer", (1, 2, 10**6), (0, -1, 1.5, True, None)
+SIZE = "positive and finite", (5e-324, 0.5, 1, 1e38), (0.0, -1.0, math.inf, math.nan, "1")
+SHARE = "in [0, 1)", (0, 0.0, 0.5, 1 - 2**-53), (1.0, 1.5, -0.1, math.nan, None)
+FADING = (
+    "two numbers in [0, 1)",
+    ((0.0, 0), (0.9, 0.999)),
+    ((0.9,), (0.9, 1.0), (-0.1, 0.9), (0, 0, 0), [0, 0]),
 )
-def test_settings_that_no_run_can_have_are_refused(name, given, allowed):
-    with pytest.raises(ValueError, match=f"{name} must be {allowed}, not {given}"):
-        Settings(**{name: given})
+WIDTHS = "a tuple of positive integers", ((), (1,), (3, 2, 1)), ((0,), (4, 1.0), [4], 4)
+ALLOWED = {
+    "iterations": COUNT,
+    "discriminator_steps": COUNT,
+    "batch_size": COUNT,
+    "generator_learning_rate": SIZE,
+    "discriminator_learning_rate": SIZE,
+    "betas": FADING,
+    "constant_share": SHARE,
+    "least_discriminator_rate": SHARE,
+    "averaging": SHARE,
+    "widths": WIDTHS,
+    "generator_stretch": SIZE,
+    "discriminator_stretch": SIZE,
+    "response_steps": COUNT,
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_settings_are_those_that_a_run_can_have(name):
+    allowed, right, wrong = ALLOWED[name]
+    for given in right:
+        assert getattr(Settings(**{name: given}), name) == given
+    for given in wrong:
+        with pytest.raises(ValueError, match=re.escape(f"{name} must be {allowed}, not {given!r}")):
+            Settings(**{name: given})
+
+
+def test_what_a_setting_allows_is_told_of_each():
+    switches = {"saturating", "stratified"}
+    assert set(ALLOWED) | switches == {field.name for field in fields(Settings)}
 
 
 def test_looks_must_be_positive():
@@ -62,6 +89,107 @@ def test_a_run_is_made_by_its_seed_and_looks_are_copies():
     weights = [[look.generator[0].weight.flatten().tolist() for look in run] for run in (one, same, other)]
     assert weights[0] == weights[1] != weights[2]
     assert len({tuple(weight) for weight in weights[0]}) == 4
+
+
+class Reference:
+    """Both players' runs, update after update, as the docstrings say and as Adam's paper does."""
+
+    def __init__(self, settings, random):
+        self.s, self.random = settings, random
+
+    def points(self):
+        """Those of the data, Normal(1, 0.5), and those of the noise, come from the same pieces of (0, 1)."""
+        n = self.s.batch_size
+        u = torch.rand(n, generator=self.random, dtype=torch.float64)
+        return ((torch.arange(n) + u) / n if self.s.stratified else u)[:, None]
+
+    def data(self):
+        return torch.from_numpy(stats.norm.ppf(self.points(), 1, 0.5)).float()
+
+    def noise(self):
+        return (self.points() * 2 - 1).float()
+
+    def rate(self, iterations):
+        """The share of a learning rate that is left after some iterations."""
+        constant = self.s.constant_share * self.s.iterations
+        falling = self.s.iterations - constant
+        return (
+            1.0 if iterations < constant else 0.5 + math.cos(math.pi * (iterations - constant) / falling) / 2
+        )
+
+    def adam(self, network, betas):
+        """Descends a loss at a rate, in the words of Kingma and Ba's Algorithm 1."""
+        parameters = list(network.parameters())
+        moments, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+        updates = itertools.count(1)
+
+        @torch.no_grad()
+        def descend(loss, rate):
+            t = next(updates)
+            with torch.enable_grad():
+                slopes = torch.autograd.grad(loss, parameters)
+            for p, g, m, v in zip(parameters, slopes, moments, squares, strict=True):
+                m.mul_(betas[0]).add_((1 - betas[0]) * g)
+                v.mul_(betas[1]).add_((1 - betas[1]) * g * g)
+                p.sub_(rate * m / (1 - betas[0] ** t) / ((v / (1 - betas[1] ** t)).sqrt() + 1e-8))
+
+        return descend
+
+
+def loss_of_d(D, x, fakes):
+    return -(D(x).sigmoid().log().mean() + (1 - D(fakes).sigmoid()).log().mean())
+
+
+def assert_same_weights(found, expected):
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("saturating", [False, True])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_a_run_is_algorithm_1_with_adam_and_falling_rates(saturating, stratified):
+    s = Settings(iterations=7, discriminator_steps=2, batch_size=16, saturating=saturating, betas=(0.5, 0.9),
+                 stratified=stratified, generator_learning_rate=0.02, discriminator_learning_rate=0.03,
+                 constant_share=0.4, least_discriminator_rate=0.3, widths=(5, 4), generator_stretch=1.25,
+                 discriminator_stretch=3.0)  # fmt: skip
+    reference = Reference(s, seeded(8))
+    G, D = (mlp(1, 5, 4, 1, activation=a, generator=reference.random) for a in (nn.Tanh, nn.SiLU))
+    with torch.no_grad():
+        for parameter, factor in [(G[0].weight, 1.25), (G[0].bias, 1.25), (D[0].weight, 3), (D[0].bias, 3)]:
+            parameter.mul_(factor)
+        D[-1].weight *= 0.3
+    looks = play(P_DATA, s, random=seeded(8), looks=50)
+    start = next(looks)
+    assert all(torch.equal(a, b) for a, b in zip(start.generator.parameters(), G.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(start.average.parameters(), G.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(start.discriminator.parameters(), D.parameters(), strict=True)
+    )
+    move_g, move_d = reference.adam(G, s.betas), reference.adam(D, s.betas)
+    for i, look in enumerate(looks):
+        for x in [reference.data(), reference.data()]:
+            move_d(loss_of_d(D, x, G(reference.noise()).detach()), 0.03 * max(0.3, reference.rate(i)))
+        believed = D(G(reference.noise())).sigmoid()
+        move_g(
+            (1 - believed).log().mean() if saturating else -believed.log().mean(), 0.02 * reference.rate(i)
+        )
+        assert look.iteration == i + 1
+        assert_same_weights(look.generator, G)
+        assert_same_weights(look.discriminator, D)
+    assert look.iteration == 7
+
+
+def test_the_networks_are_in_float32_whatever_the_default_is():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        start = next(play(P_DATA, SHORT, random=seeded()))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)
+    expected = next(play(P_DATA, SHORT, random=seeded()))
+    for found, right in zip(start[1:], expected[1:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found.parameters(), right.parameters(), strict=True))
 
 
 def test_the_average_forgets_the_start_and_keeps_the_last_iterations():
@@ -89,6 +217,23 @@ def test_a_run_that_has_left_the_numbers_stops_at_the_first_look_at_it(looks, fi
 def test_the_quantiles_are_those_of_the_target(target):
     p, u = TARGETS[target], torch.linspace(0.001, 0.999, 101, dtype=torch.float64)
     np.testing.assert_allclose(p.cdf(_quantile(p)(u)), u, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_quantiles_that_no_formula_gives_are_found_in_any_unit(unit):
+    """To where a table of 100,001 points over 24 standard deviations can tell."""
+    place, u = 40 * unit, np.array([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
+    parts = Normal(unit * torch.tensor([-1.0, 1.0]).double() + place, unit * torch.ones(2).double())
+    p = MixtureSameFamily(Categorical(torch.ones(2).double()), parts)
+    cdf = lambda x: (stats.norm.cdf(x, place - unit, unit) + stats.norm.cdf(x, place + unit, unit)) / 2
+    np.testing.assert_allclose(cdf(_quantile(p)(torch.from_numpy(u)).numpy()), u, rtol=1e-3)
+
+
+def test_quantiles_at_the_ends_of_0_and_1_are_those_one_in_a_billion_away():
+    quantile = _quantile(Normal(torch.tensor(0.0).double(), torch.tensor(1.0).double()))
+    found = quantile(torch.tensor([0.0, 1e-9, 2e-9, 1 - 2e-9, 1 - 1e-9, 1.0], dtype=torch.float64))
+    expected = stats.norm.ppf([1e-9, 1e-9, 2e-9, 1 - 2e-9, 1 - 1e-9, 1 - 1e-9])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_stratified_batch_has_a_point_in_each_piece():
@@ -135,13 +280,29 @@ def test_the_best_response_improves_d_and_leaves_its_arguments_alone():
     assert judge(P_DATA, G, answer)["regret"] < judge(P_DATA, G, D)["regret"] - 0.1
 
 
+def test_the_best_response_is_adam_at_a_rate_that_falls_to_0_along_a_cosine():
+    s = Settings(response_steps=5, batch_size=8, discriminator_learning_rate=0.03)
+    G, D = affine(0.2, 0.0).float(), mlp(1, 3, 1, activation=nn.SiLU, generator=seeded())
+    found = best_response(P_DATA, G, D, s, random=seeded(1))
+    reference = Reference(s, seeded(1))
+    descend = reference.adam(D, (0.9, 0.999))
+    for i in range(5):
+        fakes = G(reference.noise()).detach()
+        descend(loss_of_d(D, reference.data(), fakes), 0.03 * (1 + math.cos(math.pi * i / 5)) / 2)
+    assert_same_weights(found, D)
+
+
 def test_a_network_as_discriminator_keeps_shapes():
     D = as_discriminator(affine(2.0, 0.0))
-    torch.testing.assert_close(D.logit(torch.ones(2, 3)), torch.full((2, 3), 2.0).double())
+    logits = D.logit(torch.ones(2, 3))
+    torch.testing.assert_close(logits, torch.full((2, 3), 2.0).double())
+    assert not logits.requires_grad
 
 
 def test_the_command_writes_a_log(tmp_path, monkeypatch):
     monkeypatch.setattr("gan_theory.one_dimensional.__main__.TARGETS", {"Normal(1, 0.5)": Normal(1.0, 0.5)})
+    soon = lambda p, G, D, s, *, random: best_response(p, G, D, replace(s, response_steps=2), random=random)
+    monkeypatch.setattr("gan_theory.one_dimensional.__main__.best_response", soon)
     out, few = tmp_path / "runs.json", ["--iterations", "3", "--looks", "1"]
     assert main(["--seeds", "1", "--other-seeds", "1", *few, "--out", str(out)]) == 0
     log = json.loads(out.read_text())
