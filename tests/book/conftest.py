@@ -91,7 +91,8 @@ Object.defineProperty(globalThis, "MathJax", {
     get: () => mathjax,
     set: (given) => {
         mathjax = given;
-        (mathjax.startup ??= {}).typeset = false;
+        const nothing = { enumerable: true, value: { pageReady: () => {} } };
+        if (!given.version) Object.defineProperty(given, "startup", nothing);  // its settings, not yet itself
     },
 });"""
 

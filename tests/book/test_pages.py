@@ -1,7 +1,7 @@
 """Every page of the built book in Chromium, from its file with the network closed."""
 
 import re
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -187,6 +187,37 @@ def test_formulas_fit_a_phone_and_no_function_is_parted_from_its_arguments(opene
         assert len(lines) > 20
         assert not [line for line in lines if line.startswith(")")]
         assert not [line for line in lines if line.endswith((",", ";")) and line.count("(") > line.count(")")]
+
+
+# How many formulas are not set yet, and how many of these are in sight, moment after moment.
+WATCH = """addEventListener("DOMContentLoaded", () => {
+    const inSight = ({ top, bottom }) => bottom > 0 && top < innerHeight;
+    globalThis.moments = [];
+    const look = () => {
+        const waiting = [...document.querySelectorAll(".math:not(:has(mjx-container))")];
+        moments.push([waiting.length, waiting.filter((e) => inSight(e.getBoundingClientRect())).length]);
+        if (waiting.length) setTimeout(look, 5);
+    };
+    look();
+});"""
+
+
+def test_formulas_are_set_a_few_at_a_time_and_first_where_the_reader_is(browser, html):
+    """Between them the page answers its reader."""
+    text = (html / "global-optimum.html").read_text(encoding="utf-8")
+    middle = re.findall(r'<section id="([\w-]+)">', text)[4]
+    with browser.new_context(viewport={"width": 360, "height": 780}) as session:
+        page = session.new_page()
+        page.add_init_script(WATCH)
+        page.goto(f"{html.as_uri()}/global-optimum.html#{middle}")
+        page.evaluate("MathJax.startup.promise")
+        assert page.evaluate("scrollY") > 2000
+        moments = page.evaluate("moments")
+    waiting, in_sight = zip(*moments, strict=True)
+    assert in_sight[0] > 3
+    seen = next(left for left, here in moments if not here)
+    assert waiting[0] - seen <= 50 and seen > 200
+    assert max(before - after for before, after in pairwise(waiting)) <= 50
 
 
 def plain(pages):
