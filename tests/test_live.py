@@ -577,6 +577,43 @@ def test_what_is_drawn_is_an_argument_like_the_others(onnx):
     )
 
 
+@pytest.mark.parametrize(("count", "columns", "rows"), [(10, 10, 1), (11, 10, 2), (20, 10, 2), (9, 4, 3)])
+def test_pictures_are_nearly_as_high_as_they_are_wide(count, columns, rows):
+    panel, outputs = Panel([Images("images", columns=columns)]), {"images": torch.zeros(count, 28, 28)}
+    inches = draw([panel], outputs).get_size_inches()
+    assert inches[1] / rows == pytest.approx(inches[0] / columns, rel=0.03)
+
+
+def test_few_pictures_are_no_larger_than_four_in_a_row():
+    pictures = {"images": torch.zeros(2, 28, 28)}
+    assert Panel([Images("images", columns=2)]).height(pictures) == pytest.approx(0.5)
+
+
+def test_a_figure_is_as_high_as_its_panels_together():
+    outputs = evaluate(two_gaussians, tensors({"mean": 1.0, "scale": 0.7}))
+    figure = draw(PANELS, outputs)
+    curves, arrows = (ax.get_position().height for ax in figure.axes)
+    assert curves / arrows == pytest.approx(1 / 0.35, rel=0.01)
+    assert figure.get_size_inches()[1] == pytest.approx(3.2 * 1.35)
+
+
+def test_what_lies_beyond_the_ends_of_an_axis_is_not_drawn():
+    outputs = evaluate(two_gaussians, tensors({"mean": 1.0, "scale": 0.7}))
+    (ax,) = draw([Panel([Line("p")], x_range=(-2.0, 3.0))], outputs).axes
+    drawn = ax.lines[0].get_xdata()
+    inside = outputs["x"][(outputs["x"] >= -2) & (outputs["x"] <= 3)]
+    np.testing.assert_array_equal(drawn, inside)
+    assert (drawn[0], drawn[-1]) == (-2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(0.1, "x = 0.1 nats"), (1 / 3, "x = 0.3333 nats"), (4e-8, "x = 0 nats"), (2e-7, "x = 2e-07 nats")],
+)
+def test_a_number_has_four_digits_of_those_that_float32_has(value, read):
+    assert Number("v", "x", "nats").read({"v": torch.tensor(value, dtype=torch.float32)}) == read
+
+
 def test_pictures_are_drawn_as_ink():
     (ax,) = with_pad()._picture.axes  # noqa: SLF001  (what is printed)
     sheet = ax.images[0].get_array()

@@ -38,6 +38,19 @@ def test_a_figure_is_closed_and_leaves_the_settings_alone():
     assert min(text.get_fontsize() for text in written) >= 11  # still legible at the width of a telephone
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_figure_1_has_two_stages_to_a_row(count):
+    stage = plotting.Stage("(a)", UP, DOWN, [0.0], [1.0])
+    with pytest.raises(ValueError, match=f"stages must be an even number of them, at least 2, got {count}"):
+        plotting.figure_1(X, UP, [stage] * count)
+
+
+def test_one_pair_of_axes_is_half_as_high_as_wide():
+    with plotting.figure() as (fig, ax):
+        assert fig.axes == [ax]
+    assert fig.get_size_inches() == pytest.approx([6.5, 3.2])
+
+
 def test_a_figure_is_closed_when_its_block_fails():
     with pytest.raises(RuntimeError, match="inside"), plotting.figure():
         raise RuntimeError("inside")
@@ -78,7 +91,7 @@ def test_either_density_can_be_left_out_and_renamed(ax):
 def test_the_axes_of_a_discriminator_show_every_probability(ax, height):
     plotting.draw_discriminator(ax, X, np.full(5, height))
     low, high = ax.get_ylim()
-    assert low <= 0 and high >= 1
+    assert -0.1 < low <= 0 and 1 <= high < 1.1
 
 
 def test_an_area_is_shaded_between_the_integrand_and_zero(ax):
@@ -88,6 +101,7 @@ def test_an_area_is_shaded_between_the_integrand_and_zero(ax):
     assert (added.y0, added.y1) == (0.0, 1.0)
     assert (taken.y0, taken.y1) == (-1.0, 0.0)
     assert [area.get_hatch() for area in ax.collections] == [None, "///"]
+    assert [line.get_ydata() for line in ax.lines[1:]] == [[0.0, 0.0]]  # from which the areas are seen
 
 
 def test_an_arrow_leads_from_each_z_up_to_its_x(ax):
@@ -99,6 +113,9 @@ def test_an_arrow_leads_from_each_z_up_to_its_x(ax):
         ((2.0, 0.0), (6.0, 1.0)),
     ]
     assert {text.get_text(): text.xy[1] for text in ax.texts if text.get_text()} == {"$z$": 0.0, "$x$": 1.0}
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.0, 0.0], [1.0, 1.0]]
+    low, high = ax.get_ylim()
+    assert -0.2 < low < 0 and 1 < high < 1.2
 
 
 def test_an_arrow_needs_both_its_ends(ax):
@@ -119,6 +136,12 @@ def test_images_lie_row_after_row_in_dark_ink(ax):
     assert sheet.cmap(1.0)[:3] == (0.0, 0.0, 0.0) and sheet.cmap(0.0)[:3] == (1.0, 1.0, 1.0)
 
 
+def test_ten_images_lie_in_a_row_unless_another_number_is_given(ax):
+    plotting.draw_images(ax, np.ones((11, 2, 4)))
+    (sheet,) = ax.images
+    assert np.asarray(sheet.get_array()).shape == (8, 60)
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28), (2, 1, 28, 28)])
 def test_images_of_another_shape_are_refused(ax, shape):
     with pytest.raises(ValueError, match=r"images has shape .*must be \(n, height, width\)"):
@@ -134,9 +157,19 @@ def test_figure_1_draws_its_stages_in_reading_order():
     assert [ax.get_title() for ax in panels] == ["(a)", "(b)", "(c)", "(d)"]
     corners = [(round(ax.get_position().x0, 1), -round(ax.get_position().y0, 1)) for ax in panels]
     assert corners == sorted(corners, key=lambda corner: (corner[1], corner[0]))
-    for i, ax in enumerate(panels):
+    mappings = [ax for ax in fig.axes if ax.texts]
+    for i, (ax, mapping) in enumerate(zip(panels, mappings, strict=True)):
+        np.testing.assert_array_equal(line_of(ax, r"$p_{\mathrm{data}}$").get_ydata(), UP)
         np.testing.assert_array_equal(line_of(ax, "$p_g$").get_ydata(), UP + i)
-        assert ax.get_xlim() == (-1.0, 1.0)
+        np.testing.assert_array_equal(line_of(ax, "$D$").get_ydata(), DOWN / 2)
+        assert ax.get_xlim() == mapping.get_xlim() == (-1.0, 1.0)
+        assert (list(ax.get_xticks()), list(ax.get_yticks())) == ([], [0.0, 0.5, 1.0])
+        (arrow,) = [text for text in mapping.texts if not text.get_text()]
+        assert arrow.xy == (i, 1.0)
+        above, below = ax.get_position(), mapping.get_position()
+        assert below.y1 < above.y0 and below.x0 == pytest.approx(above.x0)
+        assert above.height / below.height == pytest.approx(3.0, rel=0.01)
+    assert fig.get_size_inches() == pytest.approx([plotting.WIDTH, 6.8])
     assert [text.get_text() for text in panels[0].get_legend().get_texts()] == [
         r"$p_{\mathrm{data}}$",
         "$p_g$",
