@@ -87,6 +87,7 @@ UNIT = Uniform(t(0.0), t(1.0))
         moved(InverseGamma(t(0.05), t(1.0)), 0.0, -1.0),
         moved(Beta(t(0.4), t(0.4)), 2.0, 1.0),  # singular where float64 has few digits of the distance
         moved(Beta(t(0.4), t(0.4)), 3.0, -1.0),
+        moved(Beta(t(0.38), t(0.38)), 20.0, 1.0),
         moved(Beta(t(0.4), t(0.4)), 1.1, 0.3),
         LogNormal(t(10.0), t(1e-3)),
         LogNormal(t(0.0), t(9.0)),  # its outermost knots are beyond float64
