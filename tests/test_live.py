@@ -604,6 +604,14 @@ def test_what_lies_beyond_the_ends_of_an_axis_is_not_drawn():
     inside = outputs["x"][(outputs["x"] >= -2) & (outputs["x"] <= 3)]
     np.testing.assert_array_equal(drawn, inside)
     assert (drawn[0], drawn[-1]) == (-2.0, 3.0)
+    (ax,) = draw([Panel([Line("p")])], outputs).axes
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), outputs["x"])
+
+
+def test_curves_below_pictures_have_their_names():
+    outputs = evaluate(two_gaussians, tensors({"mean": 1.0, "scale": 0.7})) | {"images": torch.zeros(1, 5, 5)}
+    _, ax = draw([Panel([Images("images")]), Panel([Line("p")], x_label="t_1", y_label="p")], outputs).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("t$_{\\mathrm{1}}$", "p")
 
 
 @pytest.mark.parametrize(

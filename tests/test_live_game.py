@@ -1,8 +1,10 @@
 """The GAN of the reader's page against the package: the same training, densities, divergence and value."""
 
 import math
+from inspect import signature
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from torch.optim import Adam
 from gan_theory.densities import Pushforward
 from gan_theory.divergences import js_divergence
 from gan_theory.game import Discriminator, value
-from gan_theory.live.game import BETAS, TARGETS, OneDimensionalGame, X
+from gan_theory.live.game import BETAS, TARGETS, OneDimensionalGame, X, _interpolate
 from gan_theory.losses import non_saturating_generator_loss, saturating_generator_loss
 from gan_theory.networks import mlp
 from gan_theory.training import train
@@ -189,9 +191,9 @@ def test_divergence_and_value_are_those_of_the_package(seed, scale):
     game, G, D = game_of(seed, scale)
     got = game.look(state(G), state(D), TARGETS["Gaussian"])
     p_g = Pushforward(PRIOR, G)
-    assert got["jsd"].item() == pytest.approx(js_divergence(GAUSSIAN, p_g).item(), abs=2e-3)
+    assert got["jsd"].item() == pytest.approx(js_divergence(GAUSSIAN, p_g).item(), abs=1e-3)
     expected = value(Discriminator(in_double(D)), GAUSSIAN, p_g).item()
-    assert got["value"].item() == pytest.approx(expected, abs=2e-3)
+    assert got["value"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def in_double(D):
@@ -220,6 +222,45 @@ def test_nothing_becomes_nan_or_infinite(scale, target):
     one, u = torch.tensor(1.0), uniforms(4, 128)
     step = game.discriminator_step(state(D), state(G), one, target, u, u, one)
     assert torch.isfinite(step["discriminator"]).all()
+
+
+def test_the_value_is_the_integral_over_z_at_the_midpoints_of_many_cells():
+    G, D = mlp(1, 1), mlp(1, 1)
+    for network, weight in ((G, 1.0), (D, 5.0)):
+        nn.init.constant_(network[0].weight, weight)
+        nn.init.zeros_(network[0].bias)
+    got = OneDimensionalGame(G, D).look(state(G), state(D), TARGETS["Gaussian"])["value"].item()
+    expected = value(Discriminator(in_double(D)), GAUSSIAN, Pushforward(PRIOR, G)).item()
+    assert got == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_density_is_interpolated_between_its_points_and_0_beyond_them():
+    density = uniforms(5, 201) + 0.5
+    x = torch.cat((X, (X[1:] + X[:-1]) / 2, torch.tensor([-4.03, -4.001, 4.001, 4.03])))
+    expected = np.interp(x.double(), X.double(), density.double(), left=0.0, right=0.0)
+    torch.testing.assert_close(
+        _interpolate(density, x).double(), torch.from_numpy(expected), rtol=0, atol=3e-5
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_target_counts_by_its_shape_alone(scale):
+    game, G, D = game_of(2)
+    got, expected = (game.look(state(G), state(D), TARGETS["two bumps"] * s) for s in (scale, 1.0))
+    for name, numbers in expected.items():
+        torch.testing.assert_close(got[name], numbers, rtol=1e-4, atol=1e-5)
+
+
+def test_the_functions_come_with_arguments_that_they_take():
+    functions = OneDimensionalGame(batch_size=16).functions()
+    assert list(functions) == ["initial", "discriminator_step", "generator_step", "look"]
+    for function, arguments in functions.values():
+        assert set(arguments) == set(signature(function).parameters)
+        for name in {"uniforms", "real", "noise"} & set(arguments):
+            assert ((arguments[name] >= 0) & (arguments[name] < 1)).all()
+            assert len(arguments[name].unique()) == len(arguments[name])
+        for name, numbers in function(**arguments).items():
+            assert torch.isfinite(numbers).all(), name
 
 
 def test_what_is_looked_at_lies_where_it_is_said_to():

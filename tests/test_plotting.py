@@ -85,6 +85,8 @@ def test_colours_differ_in_lightness_or_style():
 def test_either_density_can_be_left_out_and_renamed(ax):
     plotting.draw_densities(ax, X, p_g=UP, labels=("$p$", "$q$"))
     assert [line.get_label() for line in ax.lines] == ["$q$"]
+    with pytest.raises(ValueError, match="zip"):
+        plotting.draw_densities(ax, X, UP, DOWN, labels=("$p$", "$q$", "$r$"))
 
 
 @pytest.mark.parametrize("height", [0.0, 0.5, 1.0])
@@ -95,11 +97,11 @@ def test_the_axes_of_a_discriminator_show_every_probability(ax, height):
 
 
 def test_an_area_is_shaded_between_the_integrand_and_zero(ax):
-    plotting.draw_area(ax, X, X, label="x")
-    np.testing.assert_array_equal(line_of(ax, "x").get_ydata(), X)
+    plotting.draw_area(ax, X, X / 2, label="x")
+    np.testing.assert_array_equal(line_of(ax, "x").get_ydata(), X / 2)
     added, taken = (area.get_datalim(ax.transData) for area in ax.collections)
-    assert (added.y0, added.y1) == (0.0, 1.0)
-    assert (taken.y0, taken.y1) == (-1.0, 0.0)
+    assert (added.y0, added.y1) == (0.0, 0.5)
+    assert (taken.y0, taken.y1) == (-0.5, 0.0)
     assert [area.get_hatch() for area in ax.collections] == [None, "///"]
     assert [line.get_ydata() for line in ax.lines[1:]] == [[0.0, 0.0]]  # from which the areas are seen
 
@@ -112,7 +114,8 @@ def test_an_arrow_leads_from_each_z_up_to_its_x(ax):
         ((0.0, 0.0), (4.0, 1.0)),
         ((2.0, 0.0), (6.0, 1.0)),
     ]
-    assert {text.get_text(): text.xy[1] for text in ax.texts if text.get_text()} == {"$z$": 0.0, "$x$": 1.0}
+    names = {text.get_text(): text.xy for text in ax.texts if text.get_text()}
+    assert names == {"$z$": (1.0, 0.0), "$x$": (1.0, 1.0)}  # at the right end of each line
     assert [list(line.get_ydata()) for line in ax.lines] == [[0.0, 0.0], [1.0, 1.0]]
     low, high = ax.get_ylim()
     assert -0.2 < low < 0 and 1 < high < 1.2
@@ -136,10 +139,11 @@ def test_images_lie_row_after_row_in_dark_ink(ax):
     assert sheet.cmap(1.0)[:3] == (0.0, 0.0, 0.0) and sheet.cmap(0.0)[:3] == (1.0, 1.0, 1.0)
 
 
-def test_ten_images_lie_in_a_row_unless_another_number_is_given(ax):
-    plotting.draw_images(ax, np.ones((11, 2, 4)))
+@pytest.mark.parametrize(("given", "shape"), [({}, (8, 60)), ({"columns": 1}, (44, 6))])
+def test_ten_images_lie_in_a_row_unless_another_number_is_given(ax, given, shape):
+    plotting.draw_images(ax, np.ones((11, 2, 4)), **given)
     (sheet,) = ax.images
-    assert np.asarray(sheet.get_array()).shape == (8, 60)
+    assert np.asarray(sheet.get_array()).shape == shape
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28), (2, 1, 28, 28)])
@@ -158,6 +162,7 @@ def test_figure_1_draws_its_stages_in_reading_order():
     corners = [(round(ax.get_position().x0, 1), -round(ax.get_position().y0, 1)) for ax in panels]
     assert corners == sorted(corners, key=lambda corner: (corner[1], corner[0]))
     mappings = [ax for ax in fig.axes if ax.texts]
+    assert len(fig.axes) == len(panels) + len(mappings)
     for i, (ax, mapping) in enumerate(zip(panels, mappings, strict=True)):
         np.testing.assert_array_equal(line_of(ax, r"$p_{\mathrm{data}}$").get_ydata(), UP)
         np.testing.assert_array_equal(line_of(ax, "$p_g$").get_ydata(), UP + i)
