@@ -22,7 +22,7 @@ import torch
 from matplotlib.image import imread
 
 from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist, load_run
-from gan_theory.mnist.__main__ import main
+from gan_theory.mnist.__main__ import best_precision, main
 from gan_theory.mnist.checkpoint import (
     CheckpointError,
     read_checkpoint,
@@ -778,7 +778,8 @@ def test_a_run_is_shipped_and_loaded_and_judged_alike(small, tmp_path, monkeypat
     assert main(["ship", str(out), "--name", "its-log", "--log-only", "--samples", "300"]) == 0
     run, log_only = load_run("a-run"), load_run("its-log")
     assert run.report["command"] == (
-        f"python -m gan_theory.mnist train --recipe cgan --seed 0 --epochs 3 --out {out}"
+        "python -m gan_theory.mnist train --recipe cgan --seed 0 --epochs 3"
+        f" --precision {best_precision()} --out {out}"
     )
     assert run.report["machine"]["torch"] == torch.__version__
     assert run.log == log_only.log == read_log(out) and len(run.log) == 3
@@ -820,6 +821,7 @@ def test_runs_that_come_with_the_package_are_whole():
         assert [line["epoch"] for line in run.log] == list(range(1, len(run.log) + 1))
         assert f"--epochs {len(run.log)} " in run.report["command"]
         assert f"--recipe {run.recipe.name} --seed {run.seed} " in run.report["command"]
+        assert f"--precision {run.report['machine']['precision']} " in run.report["command"]
         assert run.report["seconds"] == run.log[-1]["seconds"] > 0
         assert all(file.stat().st_size < 3e6 for file in (RUNS / name).iterdir())
 
