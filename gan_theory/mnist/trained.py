@@ -18,11 +18,12 @@ from gan_theory.mnist.checkpoint import (
 from gan_theory.mnist.data import to_images
 from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
 
-__all__ = ["REFERENCES", "RUNS", "SPEED", "Trained", "load_run", "shipped"]
+__all__ = ["REFERENCES", "RUNS", "SPEEDS", "Trained", "load_run", "shipped"]
 
 RUNS = Path(__file__).with_name("runs")
 REFERENCES = RUNS / "references.json"
-SPEED = RUNS / "speed.json"  # a copy of what `tests/bench/mnist.py` writes
+# What `tests/bench/mnist.py` wrote on two machines, of which the second has bfloat16.
+SPEEDS = [RUNS / "speed-float32.json", RUNS / "speed-bfloat16.json"]
 PLAYERS = "generator", "discriminator"
 
 
@@ -147,7 +148,7 @@ def load_run(name: str) -> Trained:
 
     Args:
         name: One of the folders of `gan_theory/mnist/runs`: `book`, `cgan`, `dcgan` and `seed` have both
-            networks; `book-1`, `book-2` and `paper` have their log and report alone.
+            networks; `book-1`, `book-2`, `book-bfloat16` and `paper` have their log and report alone.
 
     Returns:
         The run; its `report` has the command that remakes it.

@@ -3,7 +3,8 @@
 Run by `make bench`, or: python tests/bench/mnist.py [--seconds 3] [--rounds 5] [--out DIRECTORY]
 Everything is measured in turns, round by round, so that a busy spell of the machine meets all alike.
 Beside the speeds it says where the time goes, what memory training takes, and how long the evaluation by
-Parzen windows does. What the book reads, `gan_theory/mnist/runs/speed.json`, is a copy of what this writes.
+Parzen windows does. What the book reads, `gan_theory/mnist/runs/speed-*.json`, is what this wrote on two
+machines.
 """
 
 import argparse
