@@ -5,10 +5,11 @@ import pytest
 import torch
 from scipy import linalg, stats
 from sklearn.neighbors import KernelDensity
+from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist import load_mnist
-from gan_theory.mnist.classifier import Classifier, train_classifier
+from gan_theory.mnist.classifier import Classifier, Seen, load_classifier, train_classifier
 from gan_theory.mnist.evaluation import (
     Judge,
     averaged,
@@ -206,6 +207,44 @@ def test_a_classifier_learns_digits_and_can_be_repeated(digits):
     assert (learnt.logits.argmax(1) == labels[2000:]).float().mean() > 0.9
     assert learnt.features.shape == (1000, 128)
     torch.testing.assert_close(look(300, epochs=2).logits, look(300, epochs=2).logits, rtol=0, atol=0)
+
+
+def test_each_time_an_image_is_seen_it_is_shifted_by_up_to_two_pixels(digits, dice, monkeypatch):
+    seen = []
+
+    def look(classifier, images):
+        seen.append(images)
+        return Seen(images, classifier.classes(images.flatten(1)[:, :128]))
+
+    monkeypatch.setattr(Classifier, "forward", look)
+    digit = digits[:1].float()  # with more than two pixels of paper around it
+    list(train_classifier(digit, torch.tensor([5]), epochs=400, random=dice))
+    shifted = [digit.roll((down, right), (1, 2)) for down in range(-2, 3) for right in range(-2, 3)]
+    assert {(x.shape, x.numpy().tobytes()) for x in seen} == {(x.shape, x.numpy().tobytes()) for x in shifted}
+
+
+def test_the_learning_rate_rises_to_0003_and_falls_to_0(digits, dice, monkeypatch):
+    adam, made = torch.optim.Adam, []
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **more: made.append(adam(*a, **more)) or made[-1])
+    steps = train_classifier(digits[:5].float(), torch.arange(5), epochs=20, random=dice)
+    rates = [made[0].param_groups[0]["lr"] for _ in steps][:-1]  # after a step: the rate of the next one
+    highest = rates.index(max(rates))
+    assert rates[highest] == pytest.approx(0.003)
+    assert rates == sorted(rates[:highest]) + sorted(rates[highest:], reverse=True)
+    assert rates[-1] < 1e-6
+
+
+def test_a_look_is_two_convolutions_that_keep_the_size_and_two_layers(digits):
+    classifier, x = load_classifier(), digits[:20].float()
+    p, y = classifier.state_dict(), x[:, None]
+    for i in (0, 4):
+        y = conv2d(y, p[f"convolutions.{i}.weight"], p[f"convolutions.{i}.bias"], padding="same")
+        names = [f"convolutions.{i + 1}.{name}" for name in ("running_mean", "running_var", "weight", "bias")]
+        y = max_pool2d(batch_norm(y, *(p[name] for name in names)).relu(), 2)
+    features = (y.flatten(1) @ p["hidden.weight"].T + p["hidden.bias"]).relu()
+    torch.testing.assert_close(classifier.look(x).features, features, rtol=1e-4, atol=1e-4)
+    logits = features @ p["classes.weight"].T + p["classes.bias"]
+    torch.testing.assert_close(classifier.look(x).logits, logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_look_does_not_depend_on_the_parts(digits):

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +20,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
+from matplotlib.image import imread, imsave
+from torch.nn.functional import one_hot
 
 from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist, load_run
-from gan_theory.mnist.__main__ import best_precision, main
+from gan_theory.mnist.__main__ import (
+    _classes,
+    _description,
+    _json,
+    _judge,
+    _pictures,
+    _summary,
+    best_precision,
+    main,
+)
 from gan_theory.mnist.checkpoint import (
     CheckpointError,
     read_checkpoint,
@@ -34,7 +45,9 @@ from gan_theory.mnist.classifier import load_classifier
 from gan_theory.mnist.data import to_images, to_pixels
 from gan_theory.mnist.evaluation import Judge
 from gan_theory.mnist.run import _means, _random, _SyncedBatchNorm
-from gan_theory.mnist.trained import RUNS, shipped
+from gan_theory.mnist.trained import REFERENCES, RUNS, Trained, shipped
+from gan_theory.networks import mlp
+from gan_theory.plotting import figure
 from gan_theory.training import Step
 
 SEED, BOOK = RECIPES["seed"], RECIPES["book"]
@@ -394,6 +407,89 @@ def test_the_grids_show_the_digits_and_the_generator(few, tmp_path):
     )
 
 
+@pytest.fixture
+def parsed(monkeypatch):
+    """What the command line makes of its arguments, with nothing done."""
+
+    def parsed(*arguments):
+        found = []
+        for command in ("train", "evaluate", "ship", "references", "classifier"):
+            monkeypatch.setattr(
+                f"gan_theory.mnist.__main__._{command}", lambda options: found.append(options) or 7
+            )
+        assert main([*arguments]) == 7
+        return vars(found[0])
+
+    return parsed
+
+
+TRAIN = ["train", "--recipe", "book", "--epochs", "1", "--out", "run"]
+SHIP = ["ship", "run", "--name", "x"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [TRAIN, ["evaluate", "run"], SHIP, ["references"], ["classifier"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_help_tells_the_defaults(parsed, capsys, arguments):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([arguments[0], "--help"])
+    unwrapped = re.sub(r"\n {8,}", " ", capsys.readouterr().out)
+    told = dict(re.findall(r"^  --([\w-]+) .*\(default (\d[\d,]*)", unwrapped, re.MULTILINE))
+    options = parsed(*arguments)
+    assert told
+    for name, default in told.items():
+        assert options[name.replace("-", "_")] == int(default.replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "least", "most"),
+    [
+        (TRAIN, "epochs", 1, 1_000_000),
+        (TRAIN, "seed", 0, 4_294_967_295),
+        (TRAIN, "judge-every", 0, 1_000_000),
+        (TRAIN, "devices", 1, 1024),
+        (TRAIN, "num-nodes", 1, 1024),
+        (["evaluate", "run"], "samples", 100, 100_000),
+        (SHIP, "samples", 100, 100_000),
+        (["references"], "samples", 100, 25_000),
+        (["classifier"], "epochs", 1, 1000),
+    ],
+)
+def test_a_number_on_the_command_line_has_bounds(parsed, capsys, arguments, option, least, most):
+    for number in (least, most):
+        assert parsed(*arguments, f"--{option}", str(number))[option.replace("-", "_")] == number
+    for number in (least - 1, most + 1):
+        with pytest.raises(SystemExit):
+            parsed(*arguments, f"--{option}", str(number))
+        said = f"argument --{option}: must be an integer from {least} to {most}, not '{number}'"
+        assert said in capsys.readouterr().err
+
+
+def test_a_run_tells_how_many_processes_made_it_and_on_which_gpu(parsed, monkeypatch):
+    options = parsed(*TRAIN, "--devices", "2", "--num-nodes", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    machine = _description(SimpleNamespace(**options))["machine"]
+    assert (machine["processes"], machine["processor"]) == (6, "a GPU")
+
+
+def test_what_is_said_of_an_epoch_has_its_judgement_if_there_is_one():
+    line = {
+        "epoch": 3,
+        "discriminator_loss": 1.23449,
+        "generator_loss": 0.75,
+        "mean_d_real": 0.6,
+        "mean_d_fake": 0.4,
+        "images_per_second": 1000,
+    }
+    said = "epoch 3/5: loss of D 1.234, of G 0.750; mean D 0.60 on real, 0.40 on fake; 1000 images/s"
+    assert _summary(line, 5) == said
+    line["held_out"] = {"log_likelihood": 234.56, "fid": 9.87, "class_divergence": 0.01234}
+    assert _summary(line, 5) == f"{said}; held out 234.6 nats, FID 9.9, class KL 0.0123"
+
+
 COMMAND = """
 import sys, time
 from gan_theory.mnist import Run, __main__, load_mnist
@@ -726,6 +822,80 @@ def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):
     assert (out / "evaluation" / "classes.png").is_file()
 
 
+def tiles(path):
+    """The 64 images of a grid, each within a frame of paper, each pixel drawn 2 by 2."""
+    ink = 1 - imread(path)[::2, ::2, 0]
+    return np.stack([ink[30 * i + 1 : 30 * i + 29, 30 * j + 1 : 30 * j + 29] for i, j in np.ndindex(8, 8)])
+
+
+def test_evaluate_draws_samples_their_nearest_digits_and_ways_between_them(
+    small, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "book", "--samples", "100"]) == 0
+    folder, book = Path("runs", "book", "evaluation"), load_run("book")
+    z = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))
+    samples, digits = book.generate(z).numpy(), small.x_train[:DIGITS] / 255
+    squares = np.square(samples[:32, None] - digits).sum((2, 3))
+    steps = [z[i] + j / 7 * (z[8 + i] - z[i]) for i, j in np.ndindex(8, 8)]
+    pairs = tiles(folder / "nearest.png")
+    for shown, right in [
+        (tiles(folder / "samples.png"), samples[:64]),
+        (pairs[::2], samples[:32]),
+        (pairs[1::2], digits[squares.argmin(1)]),
+        (tiles(folder / "between.png"), book.generate(torch.stack(steps))),
+    ]:
+        np.testing.assert_allclose(shown, right, atol=2 / 255)
+    row, said = json.loads((folder / "evaluation.json").read_text()), capsys.readouterr().out.splitlines()
+    assert {"recipe: book", "samples: 100", f"sigma: {row['sigma']:.4g}"} <= set(said)
+    assert imread(folder / "classes.png").ndim == 3
+
+
+def test_the_classes_of_samples_stand_beside_those_of_the_data(monkeypatch):
+    drawn = []
+
+    @contextmanager
+    def kept(**given):
+        with figure(**given) as (fig, ax):
+            drawn.append(ax)
+            yield fig, ax
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.figure", kept)
+    classes, shares = [*range(5, 14), 19], torch.arange(1, 11).double() / 55
+    _classes(classes, shares)
+    (ax,) = drawn
+    assert [(bar.get_center()[0], bar.get_height()) for bar in ax.patches] == list(enumerate(classes))
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [(i, 100 * (i + 1) / 55) for i in range(10)])
+    assert ax.get_xticks().tolist() == list(range(10))
+
+
+def test_a_judgement_has_what_the_judge_says_and_what_d_says_of_all_that_it_is_shown(mnist):
+    random = torch.Generator().manual_seed(0)
+    G = torch.nn.Sequential(mlp(110, 784, generator=random), torch.nn.Tanh())
+    run = Trained(RECIPES["cgan"], 7, G, mlp(794, 1, generator=random), [{}, {}])
+    labels = torch.arange(10).repeat(10)
+    seen = one_hot(torch.where(torch.arange(100) < 60, labels, 9 - labels), 10)
+    judge = SimpleNamespace(
+        row=lambda samples: {"judged": len(samples)},
+        classifier=SimpleNamespace(look=lambda _: SimpleNamespace(logits=seen)),
+    )
+    row, z, samples = _judge(run, judge, mnist, 100)
+    noise = torch.randn(100, 100, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(z, torch.cat([noise, torch.eye(10).repeat(10, 1)], dim=1), rtol=0, atol=0)
+    torch.testing.assert_close(samples, run.generate(z), rtol=0, atol=0)
+
+    def mean_d(part):
+        pixels, labels = mnist.x_train[part] / np.float32(255), mnist.y_train[part]
+        return run.discriminate(torch.from_numpy(pixels), torch.from_numpy(labels)).double().mean().item()
+
+    assert row.pop("mean_d") == {
+        "samples": pytest.approx(run.discriminate(samples, labels).double().mean().item(), rel=1e-6),
+        "training": pytest.approx(mean_d(slice(10_000)), rel=1e-6),
+        "held out": pytest.approx(mean_d(slice(50_000, 60_000)), rel=1e-6),
+    }
+    assert row == {"recipe": "cgan", "seed": 7, "epoch": 2, "samples": 100, "judged": 100, "agreement": 0.6}
+
+
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("metadata", [{"recipe": "none", "seed": 0}, {"recipe": "book"}, {}])
 def test_evaluate_refuses_what_is_no_run(metadata, tmp_path, capsys):
@@ -748,8 +918,16 @@ def test_the_classifier_of_the_package_reads_digits(mnist):
 
 
 def test_the_command_that_makes_the_classifier(small, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "classifier.safetensors"
+    out, bars = tmp_path / "classifier.safetensors", []
+
+    def bar(steps, *, total, **_):
+        bars.append((total, list(steps)))
+        return bars[-1][1]
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.tqdm", bar)
     assert main(["classifier", "--epochs", "1", "--out", str(out)]) == 0
+    ((total, steps),) = bars
+    assert total == len(steps)
     _, metadata = read_checkpoint(out)
     assert f"{metadata['test_accuracy']:.2%} of the test digits" in capsys.readouterr().out
     monkeypatch.setattr(classifier, "PATH", out)
@@ -804,7 +982,54 @@ def test_a_run_is_shipped_and_loaded_and_judged_alike(small, tmp_path, monkeypat
 
 
 @pytest.mark.usefixtures("small")
-def test_the_references_are_judged_by_the_same_code(tmp_path, capsys):
+def test_ship_takes_a_run_whole_or_its_log_alone(tmp_path, monkeypatch, capsys):
+    out, runs = tmp_path / "run", tmp_path / "runs"
+    for module in ("__main__", "trained"):
+        monkeypatch.setattr(f"gan_theory.mnist.{module}.RUNS", runs)
+    clock = itertools.count()  # so that no epoch ends when another does
+    monkeypatch.setattr("gan_theory.mnist.run.perf_counter", lambda: next(clock))
+    train(out, epochs=3)
+    for name, more in [("whole", []), ("its.log", ["--log-only"])]:
+        capsys.readouterr()
+        assert main(["ship", str(out), "--name", name, "--samples", "100", *more]) == 0
+        assert capsys.readouterr().out == f"{runs / name} holds it now: load_run({name!r})\n"
+    log_alone, whole = ({file.name for file in (runs / name).iterdir()} for name in ("its.log", "whole"))
+    assert log_alone == {"log.jsonl", "run.json"}
+    assert whole - log_alone == {f"{part}.safetensors" for part in ("generator", "discriminator", "pictures")}
+    assert load_run("its.log").log == load_run("whole").log == read_log(out)
+
+
+def test_pictures_are_shipped_of_the_beginning_then_ever_less_often_and_of_the_end(tmp_path):
+    chosen = [0, 1, 2, 3, 5, 8, 9]
+    images = np.random.default_rng(0).integers(256, size=(len(chosen), 64, 28, 28), dtype=np.uint8)
+    for epoch, shown in zip(chosen, images, strict=True):
+        grid = np.full((480, 480, 3), 255, np.uint8)
+        for (i, j), image in zip(np.ndindex(8, 8), shown, strict=True):
+            enlarged = np.kron(image, np.ones((2, 2), np.uint8))[..., None]
+            grid[60 * i + 2 : 60 * i + 58, 60 * j + 2 : 60 * j + 58] = 255 - enlarged
+        imsave(tmp_path / f"epoch-{epoch:04}.png", grid)
+    found = _pictures(tmp_path, 9)
+    assert found["epoch"].tolist() == chosen
+    np.testing.assert_array_equal(found["images"], images)
+
+
+def test_what_comes_with_the_package_is_as_the_commands_write_it(tmp_path):
+    for name in shipped():
+        run = load_run(name)
+        run.save(tmp_path / name, networks=run.generator is not None)
+        files = sorted((RUNS / name).iterdir())
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [path.name for path in files]
+        for file in files:
+            again = tmp_path / name / file.name
+            if file.suffix == ".safetensors":  # whose header is in no order
+                weights, saved_again = read_checkpoint(file)[0], read_checkpoint(again)[0]
+                torch.testing.assert_close(saved_again, weights, rtol=0, atol=0)
+            else:
+                assert again.read_bytes() == file.read_bytes()
+    assert _json(json.loads(REFERENCES.read_text())) == REFERENCES.read_bytes()
+
+
+def test_the_references_are_judged_by_the_same_code(small, tmp_path, capsys):
     assert main(["references", "--out", str(tmp_path / "rows.json"), "--samples", "100"]) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert list(rows) == [
@@ -812,6 +1037,8 @@ def test_the_references_are_judged_by_the_same_code(tmp_path, capsys):
     ]  # fmt: skip
     assert rows["real"]["sharpness"] > rows["blurred"]["sharpness"]
     assert sum(rows["10 centroids"]["classes"]) == 10
+    others = torch.from_numpy(small.x_train[100:200]) / 255
+    assert rows["real, others"] == Judge(small, load_classifier()).row(others)
     assert "blurred: " in capsys.readouterr().out
 
 
@@ -830,6 +1057,7 @@ def test_runs_that_come_with_the_package_are_whole():
     ("file", "content"),
     [
         ("log.jsonl", b"{"),
+        pytest.param("log.jsonl", (RUNS / "seed" / "log.jsonl").read_bytes(), id="log of another run"),
         ("run.json", b'{"recipe": "none", "seed": 0}'),
         ("run.json", b""),
         ("generator.safetensors", b"x"),
@@ -909,6 +1137,22 @@ def test_labels_and_noise_come_from_the_generator_or_else_from_the_global_one():
     from_its_own = run.sample(20, generator=torch.Generator().manual_seed(3))
     for samples in (from_the_global_one, from_its_own):
         torch.testing.assert_close(samples, expected, rtol=0, atol=0)
+
+
+def test_no_samples_are_a_number_of_samples():
+    for name in ("book", "cgan"):
+        assert load_run(name).sample(0).shape == (0, 28, 28)
+
+
+def test_d_looks_at_pixels_from_minus_1_to_1_and_at_the_label_beside_them():
+    random = torch.Generator().manual_seed(0)
+    run = Trained(RECIPES["cgan"], 0, mlp(110, 784, generator=random), mlp(794, 1, generator=random), [])
+    images, labels = torch.rand(5, 28, 28, generator=random), torch.tensor([3, 1, 4, 1, 5])
+    images[0, 0, :2] = torch.tensor([-5e-7, 1 + 5e-7])  # rounding may have led there
+    weights, bias = (parameter.detach().double() for parameter in run.discriminator.parameters())
+    logits = (2 * images.double().flatten(1) - 1) @ weights[0, :784] + weights[0, 784 + labels] + bias
+    expected = 1 / (1 + np.exp(-logits.numpy()))
+    np.testing.assert_allclose(run.discriminate(images, labels), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("labels", [None, torch.zeros(4), torch.tensor([0, 1, 10]), torch.tensor([0, -1, 2])])

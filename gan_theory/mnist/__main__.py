@@ -31,8 +31,8 @@ from gan_theory.mnist.checkpoint import (
     write_checkpoint,
     write_together,
 )
+from gan_theory.mnist.classifier import BATCH, load_classifier, train_classifier
 from gan_theory.mnist.classifier import PATH as CLASSIFIER
-from gan_theory.mnist.classifier import load_classifier, train_classifier
 from gan_theory.mnist.data import MNIST, TRAINED_ON, load_mnist
 from gan_theory.mnist.evaluation import Judge, averaged, blurred, centroids, nearest
 from gan_theory.mnist.recipes import LABELS, RECIPES
@@ -108,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command = commands.add_parser("classifier", help="train the classifier that judges digits")
     command.set_defaults(do=_classifier, command=command)
-    command.add_argument("--epochs", default=6, type=_integer(1, 1000), help="passes over the digits (6)")
+    command.add_argument(
+        "--epochs", default=6, type=_integer(1, 1000), help="passes over the digits (default 6)"
+    )
     command.add_argument("--out", default=CLASSIFIER, type=Path, help="its file (default: the package's)")
     options = parser.parse_args(arguments)
     try:
@@ -275,7 +277,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_folder(out)
     judge = Judge(digits, load_classifier())
     row, z, samples = _judge(trained, judge, digits, options.samples)
-    images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
+    images = _images(digits.x_train[:TRAINED_ON])
     neighbours = images[nearest(samples[:32], images)]
     pairs = torch.stack([samples[:32], neighbours], dim=1).flatten(end_dim=1)
     ways = torch.lerp(z[:8, None], z[8:16, None], torch.linspace(0, 1, 8)[:, None]).flatten(end_dim=1)
@@ -310,7 +312,7 @@ def _judge(trained: Trained, judge: Judge, digits: MNIST, n: int) -> tuple[dict[
     }
     mean_d = {"samples": trained.discriminate(samples, labels).mean().item()}
     for name, part in (("training", slice(min(TRAINED_ON, 10_000))), ("held out", slice(TRAINED_ON, None))):
-        x, y = torch.from_numpy(digits.x_train[part]) / 255, torch.from_numpy(digits.y_train[part])
+        x, y = _images(digits.x_train[part]), torch.from_numpy(digits.y_train[part])
         mean_d[name] = trained.discriminate(x, y if trained.recipe.conditional else None).mean().item()
     row["mean_d"] = mean_d
     if labels is not None:
@@ -322,7 +324,7 @@ def _judge(trained: Trained, judge: Judge, digits: MNIST, n: int) -> tuple[dict[
 def _references(options: argparse.Namespace) -> int:
     _check_file(options.out)
     digits, n = load_mnist(), options.samples
-    images = torch.from_numpy(digits.x_train[:TRAINED_ON]) / 255
+    images = _images(digits.x_train[:TRAINED_ON])
     judge, real = Judge(digits, load_classifier()), images[:n]
     sets = {
         "real": lambda: real,
@@ -402,20 +404,21 @@ def _read_grid(path: Path) -> np.ndarray:
 
 def _pictures(folder: Path, epochs: int) -> dict[str, Tensor]:
     """The fixed noise seen by G, from the grids: at the beginning, and then ever less often."""
-    chosen = sorted({0, *(min(epochs, round(1.5**i)) for i in range(40) if 1.5**i < 1.5 * epochs)})
+    # 1.5**39 is more than the epochs of any run.
+    chosen = sorted({0, *(min(epochs, round(1.5**i)) for i in range(40))})
     grids = np.stack([_read_grid(folder / f"epoch-{epoch:04}.png") for epoch in chosen])
-    tiles = grids.reshape(-1, 8, 30, 8, 30).swapaxes(2, 3)[..., 1:29, 1:29].reshape(-1, 64, 28, 28)
-    images = torch.from_numpy(np.round(255 * (1 - tiles)).astype(np.uint8))
-    return {"epoch": torch.tensor(chosen), "images": images}
+    tiles = grids.reshape(len(chosen), 8, 30, 8, 30).swapaxes(2, 3)[..., 1:29, 1:29]
+    images = np.round(255 * (1 - tiles)).astype(np.uint8).reshape(len(chosen), 64, 28, 28)
+    return {"epoch": torch.tensor(chosen), "images": torch.from_numpy(images)}
 
 
 def _classifier(options: argparse.Namespace) -> int:
     _check_file(options.out)
     digits, random = load_mnist(), torch.Generator().manual_seed(0)
-    images, test = (torch.from_numpy(each) / 255 for each in (digits.x_train[:TRAINED_ON], digits.x_test))
+    images, test = _images(digits.x_train[:TRAINED_ON]), _images(digits.x_test)
     labels = torch.from_numpy(digits.y_train[:TRAINED_ON]).long()
     steps = train_classifier(images, labels, epochs=options.epochs, random=random)
-    total = options.epochs * -(-len(images) // 128)
+    total = options.epochs * -(-len(images) // BATCH)
     *_, (classifier, _loss) = tqdm(steps, total=total, unit=" batches", disable=None)
     right = classifier.look(test).logits.argmax(1) == torch.from_numpy(digits.y_test)
     accuracy = right.double().mean().item()
@@ -469,6 +472,11 @@ def _ctrl_c_asks() -> Iterator[list[bool]]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _images(digits: np.ndarray) -> Tensor:
+    """Digits of MNIST as samples are: in [0, 1]."""
+    return torch.from_numpy(digits) / 255
 
 
 def _write_log(out: Path, run: Run) -> None:

@@ -15,6 +15,7 @@ __all__ = ["Classifier", "Seen", "load_classifier", "train_classifier"]
 
 PATH = Path(__file__).with_name("classifier.safetensors")
 FEATURES = 128
+BATCH = 128  # images at a time in training
 
 
 class Seen(NamedTuple):
@@ -103,12 +104,12 @@ def train_classifier(
     check_random(random, "random")
     classifier = Classifier(generator=random)
     optimizer = torch.optim.Adam(classifier.parameters(), fused=True)
-    batches = -(-len(images) // 128)
+    batches = -(-len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)
     padded = pad(images, (2, 2, 2, 2))
     for _ in range(epochs):
         classifier.train()
-        for index in torch.randperm(len(images), generator=random).split(128):
+        for index in torch.randperm(len(images), generator=random).split(BATCH):
             down, right = torch.randint(5, (2,), generator=random).tolist()
             shifted = padded[index, down : down + 28, right : right + 28]
             loss = cross_entropy(classifier(shifted).logits, labels[index])
