@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ import pytest
 import torch
 from matplotlib.image import imread, imsave
 from torch.nn.functional import one_hot
+from tqdm import tqdm
 
 from gan_theory.mnist import RECIPES, Run, classifier, data, load_mnist, load_run
 from gan_theory.mnist.__main__ import (
@@ -29,6 +32,7 @@ from gan_theory.mnist.__main__ import (
     _description,
     _json,
     _judge,
+    _launch,
     _pictures,
     _summary,
     best_precision,
@@ -488,6 +492,90 @@ def test_what_is_said_of_an_epoch_has_its_judgement_if_there_is_one():
     assert _summary(line, 5) == said
     line["held_out"] = {"log_likelihood": 234.56, "fid": 9.87, "class_divergence": 0.01234}
     assert _summary(line, 5) == f"{said}; held out 234.6 nats, FID 9.9, class KL 0.0123"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ([], "command"),
+        (["train", "--epochs", "1", "--out", "run"], "--recipe"),
+        (["train", "--recipe", "book", "--out", "run"], "--epochs"),
+        (["train", "--recipe", "book", "--epochs", "1"], "--out"),
+        (["ship", "run"], "--name"),
+    ],
+)
+def test_what_a_command_cannot_do_without_is_asked_for(capsys, arguments, missing):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(f"error: the following arguments are required: {missing}\n")
+
+
+@pytest.mark.usefixtures("few")
+def test_every_so_many_epochs_the_samples_are_judged_and_not_on_the_test_digits(tmp_path, monkeypatch):
+    judged = []
+
+    def judge(digits, _, *, on_test):
+        assert digits.x_train.shape == (DIGITS, 28, 28) and not on_test
+        row = {"log_likelihood": 200.0, "fid": 10.0, "class_divergence": 0.1}
+        return SimpleNamespace(row=lambda samples: judged.append(samples) or row)
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.Judge", judge)
+    train(tmp_path / "run", "--judge-every", "2", epochs=5)
+    assert ["held_out" in line for line in read_log(tmp_path / "run")] == [False, True, False, True, False]
+    assert [samples.shape for samples in judged] == 2 * [(10_000, 28, 28)]
+
+
+def test_the_bar_counts_images_from_where_a_run_goes_on(few, tmp_path, monkeypatch):
+    bars, told = [], []
+
+    def bar(*, disable, **given):
+        told.append(disable)
+        bars.append(tqdm(**given, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.TRAINED_ON", DIGITS)
+    monkeypatch.setattr("gan_theory.mnist.__main__.tqdm", bar)
+    train(tmp_path / "run")
+    run = Run.from_checkpoint(tmp_path / "run" / "checkpoint.safetensors", few)
+    next(run.train_epoch())
+    run.save(tmp_path / "run" / "checkpoint.safetensors")
+    train(tmp_path / "run", "--resume", epochs=3)
+    assert [bar.initial for bar in bars] == [0, 2 * DIGITS + SEED.batch_size]
+    assert [(bar.n, bar.total) for bar in bars] == [(2 * DIGITS, 2 * DIGITS), (3 * DIGITS, 3 * DIGITS)]
+    assert told == [None, None]  # it is drawn where there is a terminal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "world_size", "gpus", "shared"),
+    [
+        ([], None, False, False),
+        (["--devices", "2"], None, False, True),
+        (["--num-nodes", "2"], None, False, True),
+        (["--devices", "2", "--num-nodes", "2"], None, False, True),
+        ([], "1", False, True),
+        (["--devices", "2"], None, True, True),
+    ],
+)
+def test_a_run_is_shared_by_the_processes_that_are_asked_for(
+    parsed, monkeypatch, arguments, world_size, gpus, shared
+):
+    """One thread each, where there are no GPUs: the processes of a machine share its processors."""
+    made, options = [], parsed(*TRAIN, *arguments)
+    monkeypatch.setattr(
+        "gan_theory.mnist.__main__.Fabric", lambda **given: made.append(given) or SimpleNamespace(launch=int)
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if world_size:
+        monkeypatch.setenv("WORLD_SIZE", world_size)
+    _launch(SimpleNamespace(**options))
+    ((strategy, accelerator),) = [(given["strategy"], given["accelerator"]) for given in made]
+    assert accelerator == ("cuda" if gpus else "cpu")
+    assert os.environ.get("OMP_NUM_THREADS") == ("1" if shared and not gpus else None)
+    if shared:
+        assert strategy._timeout == timedelta(minutes=5)  # noqa: SLF001  (it has no getter)
+    else:
+        assert strategy == "auto"
 
 
 COMMAND = """
@@ -1137,6 +1225,13 @@ def test_labels_and_noise_come_from_the_generator_or_else_from_the_global_one():
     from_its_own = run.sample(20, generator=torch.Generator().manual_seed(3))
     for samples in (from_the_global_one, from_its_own):
         torch.testing.assert_close(samples, expected, rtol=0, atol=0)
+
+
+def test_a_run_with_one_network_has_none_to_ask():
+    G = load_run("book").generator
+    for networks in ((G, None), (None, G)):
+        with pytest.raises(ValueError, match="has no networks"):
+            Trained(BOOK, 0, *networks, []).sample(3)
 
 
 def test_no_samples_are_a_number_of_samples():
