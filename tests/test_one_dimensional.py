@@ -18,9 +18,10 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal, Uniform
 from gan_theory.densities import Pushforward
 from gan_theory.networks import mlp
 from gan_theory.one_dimensional import RUNS, TARGETS, Settings, as_discriminator, best_response, judge, play
-from gan_theory.one_dimensional.__main__ import main
+from gan_theory.one_dimensional.__main__ import main, measure, write
 from gan_theory.one_dimensional.run import _batches, _quantile
 
+COMMAND = "gan_theory.one_dimensional.__main__"
 P_DATA = TARGETS["Normal(1, 0.5)"]
 SHORT = Settings(iterations=6, batch_size=16, widths=(4,), response_steps=3)
 
@@ -300,9 +301,9 @@ def test_a_network_as_discriminator_keeps_shapes():
 
 
 def test_the_command_writes_a_log(tmp_path, monkeypatch):
-    monkeypatch.setattr("gan_theory.one_dimensional.__main__.TARGETS", {"Normal(1, 0.5)": Normal(1.0, 0.5)})
+    monkeypatch.setattr(f"{COMMAND}.TARGETS", {"Normal(1, 0.5)": Normal(1.0, 0.5)})
     soon = lambda p, G, D, s, *, random: best_response(p, G, D, replace(s, response_steps=2), random=random)
-    monkeypatch.setattr("gan_theory.one_dimensional.__main__.best_response", soon)
+    monkeypatch.setattr(f"{COMMAND}.best_response", soon)
     out, few = tmp_path / "runs.json", ["--iterations", "3", "--looks", "1"]
     assert main(["--seeds", "1", "--other-seeds", "1", *few, "--out", str(out)]) == 0
     log = json.loads(out.read_text())
@@ -311,6 +312,74 @@ def test_the_command_writes_a_log(tmp_path, monkeypatch):
     assert log["settings"]["iterations"] == 3
     assert log["runs"][0]["history"]["iteration"] == [0, 3]
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """The runs that the command asks for, where none is trained and the log does not go into the package."""
+    asked = []
+
+    def measure(target, kind, seed, settings, looks):
+        asked.append((target, kind, seed, settings, looks))
+        return {"target": target, "kind": kind, "seed": seed}
+
+    monkeypatch.setattr(f"{COMMAND}.measure", measure)
+    monkeypatch.setattr(f"{COMMAND}.RUNS", tmp_path / "runs.json")
+    return asked
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_help_tells_the_defaults(tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--help"])
+    told = re.findall(r"(--[\w-]+) [A-Z_]+\s[^(]*\(default\s(\d+)\)", capsys.readouterr().out)
+    assert main([]) == 0
+    command = "python -m gan_theory.one_dimensional " + " ".join(
+        f"{option} {value}" for option, value in told
+    )
+    assert json.loads((tmp_path / "runs.json").read_text())["command"] == command
+
+
+def test_the_command_plays_many_seeds_of_the_first_game_and_then_some_of_each_other(tmp_path, asked):
+    assert main(["--seeds", "3", "--other-seeds", "2", "--iterations", "7", "--looks", "5"]) == 0
+    first = [("Normal(1, 0.5)", "default", seed) for seed in (0, 1, 2)]
+    others = [
+        ("Normal(1, 0.5)", "saturating"),
+        ("Normal(1, 0.5)", "random batches"),
+        ("Normal(-2, 0.7)", "default"),
+        ("two bumps", "default"),
+        ("Laplace(0, 1)", "default"),
+    ]
+    plan = [*first, *((*other, seed) for seed in (0, 1) for other in others)]
+    assert asked == [(*run, replace(Settings(), iterations=7), 5) for run in plan]
+    log = json.loads((tmp_path / "runs.json").read_text())
+    assert [(run["target"], run["kind"], run["seed"]) for run in log["runs"]] == plan
+
+
+def test_a_run_is_judged_along_the_way_as_it_plays_and_at_its_end_by_its_average(monkeypatch):
+    def judge(p_data, G, D):
+        assert p_data is P_DATA
+        of_g, of_d = (network[0].weight.sum().item() for network in (G, D))
+        return {"jsd": of_g, "value": of_d, "regret": of_g - of_d, "error": 1 / 3}
+
+    clock = iter([100.0, 107.26])
+    monkeypatch.setattr(f"{COMMAND}.process_time", lambda: next(clock))
+    monkeypatch.setattr(f"{COMMAND}.judge", judge)
+    s = replace(SHORT, generator_learning_rate=0.1, discriminator_learning_rate=0.1)
+    run = measure("Normal(1, 0.5)", "saturating", 5, s, 2)
+
+    random, s = seeded(5), replace(s, saturating=True)
+    looks = list(play(P_DATA, s, random=random, looks=2))
+    answer = best_response(P_DATA, looks[-1].average, looks[-1].discriminator, s, random=random)
+    way = [judge(P_DATA, look.generator, look.discriminator) for look in looks]
+    assert (run["target"], run["kind"], run["seed"]) == ("Normal(1, 0.5)", "saturating", 5)
+    assert run["processor seconds"] == 7.3
+    assert run["final"] == pytest.approx(judge(P_DATA, looks[-1].average, answer), rel=5e-4)
+    assert run["as it plays"] == pytest.approx(way[-1], rel=5e-4)
+    assert run["history"]["iteration"] == [0, 2, 6]
+    for name in ("jsd", "value", "regret"):
+        assert run["history"][name] == pytest.approx([look[name] for look in way], rel=5e-4)
+    assert run["final"]["error"] == 0.3333
 
 
 def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
@@ -324,15 +393,18 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
     assert str(nowhere.parent) in capsys.readouterr().err
 
 
-def test_a_log_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("step", ["write_text", "replace"])
+def test_a_log_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
+    tmp_path, monkeypatch, capsys, step
+):
     out = tmp_path / "runs.json"
     out.write_text("old")
 
-    def full(path, _):
+    def full(path, *_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("gan_theory.one_dimensional.__main__.measure", lambda *_: {})
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(f"{COMMAND}.measure", lambda *_: {})
+    monkeypatch.setattr(Path, step, full)
     assert main(["--out", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert out.read_text() == "old"
@@ -347,3 +419,12 @@ def test_the_log_in_the_package_is_of_the_present_defaults():
     main_runs = [r for r in log["runs"] if (r["target"], r["kind"]) == ("Normal(1, 0.5)", "default")]
     assert [run["seed"] for run in main_runs] == list(range(10))
     assert RUNS.stat().st_size < 200_000
+
+
+def test_the_log_has_a_line_for_each_run():
+    text = RUNS.read_text(encoding="utf-8")
+    log = json.loads(text)
+    assert write(log) == text
+    assert [line for line in text.splitlines() if line.startswith('  {"target": ')] == [
+        "  " + json.dumps(run) + comma for run, comma in zip(log["runs"], [","] * 24 + [""], strict=True)
+    ]

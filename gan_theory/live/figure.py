@@ -81,8 +81,8 @@ class Pad:
 
     def __post_init__(self) -> None:
         """Refuses what is no square picture."""
-        rows, *others = self.start.shape or (0,)
-        if others != [rows] or not (self.start.isfinite() & (self.start >= 0) & (self.start <= 1)).all():
+        square = self.start.ndim == 2 and self.start.shape[0] == self.start.shape[1]
+        if not square or not ((self.start >= 0) & (self.start <= 1)).all():
             raise ValueError(f"start must be (size, size) in [0, 1], not {tuple(self.start.shape)}")
 
 
@@ -141,8 +141,6 @@ class LiveFigure(Live):
         own = {*dir(LiveFigure), "sliders", "self"}
         if taken := [name for name in sliders if name in own or name.startswith("_")]:
             raise ValueError(f"sliders may not be called {taken}: these are names of the widget's own")
-        if len(alt.split()) < 4:
-            raise ValueError(f"alt must describe the figure in a few words, not {alt!r}")
         self.sliders = dict(sliders)
         self.add_traits(
             **{

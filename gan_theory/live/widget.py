@@ -65,6 +65,8 @@ class Live(anywidget.AnyWidget):
         picture: Figure,
         alt: str,
     ) -> None:
+        if len(alt.split()) < 4:
+            raise ValueError(f"alt must describe what is shown in a few words, not {alt!r}")
         self._tasks, self._picture, self._alt = dict(tasks), picture, alt
         shapes = {
             name: {argument: list(value.shape) for argument, value in task.inputs.items()}
@@ -101,7 +103,7 @@ class Live(anywidget.AnyWidget):
     def _for_page(self) -> dict[str, Any]:
         """The component as a page holds it, its tasks as ONNX models, and as print shows it."""
         models = {name: base64.b64encode(to_onnx(*task)).decode() for name, task in self._tasks.items()}
-        data = json.dumps({**self._spec, "models": models}, ensure_ascii=False).replace("<", "\\u003c")
+        data = json.dumps({**self._spec, "models": models}).replace("<", "\\u003c")
         svg = quote(_saved(self._picture, "svg"), safe=" /:;,=()")
         return {
             "text/html": (
@@ -124,5 +126,5 @@ def encode(arrays: Mapping[str, Tensor]) -> dict[str, str]:
 def _saved(figure: Figure, kind: str) -> bytes:
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "live"}):  # the same picture gives the same bytes
-        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(file, format=kind, metadata={"Date": None})
     return file.getvalue()
