@@ -28,7 +28,7 @@ help:
 	@echo 'make pages   build the book, open every page in Chromium and check it'
 	@echo 'make bench   measure how fast pages and training are, and how well GANs on the line converge'
 	@echo 'make faults  kill a run on digits 20 times, and compare it with one left alone, in about 3 minutes'
-	@echo 'make mutants change the mathematics in one place at a time, and see that a test fails each time'
+	@echo 'make mutants change the package in one place at a time, and see that a test fails each time'
 	@echo 'make lab     open the book in JupyterLab'
 	@echo 'make serve   serve the built book at http://localhost:8000'
 	@echo 'make clean   remove all that these commands have made'

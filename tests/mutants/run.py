@@ -2,7 +2,7 @@
 
 Run by `make mutants`, or: python tests/mutants/run.py [names of mutants, with *]
 The mutants that no test notices are compared with those of survivors.toml, where each has its reason. Which
-modules are mutated and which tests look at them is under [tool.mutmut] in pyproject.toml.
+tests look at them is under [tool.mutmut] in pyproject.toml.
 """
 
 import sys
