@@ -323,6 +323,8 @@ CALLS = [
     (train_classifier, (IMAGES, LABELS, 0), ValueError, "epochs must be a positive integer, not 0"),
     (train_classifier, (IMAGES, LABELS, 1, None), TypeError, "random must be a torch.Generator, got None"),
     (CLASSIFIER.look, (DIGITS,), ValueError, "images must be floating-point.*not uint8"),
+    (CLASSIFIER.look, (torch.from_numpy(DIGITS),), ValueError, "images must be floating-point.*uint8"),
+    (CLASSIFIER.look, (IMAGES[:, 1:],), ValueError, "images must be .*of shape .n, 28, 28., not .*27, 28"),
     (CLASSIFIER.look, (IMAGES[:0],), ValueError, "images must be one or more"),
     (CLASSIFIER.look, (IMAGES, 0), ValueError, "batch_size must be a positive .*not 0"),
     # Drawings.
@@ -650,3 +652,13 @@ def test_a_fault_of_the_command_itself_is_not_taken_for_a_lost_process(tmp_path,
     monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", faulty)
     with pytest.raises(RuntimeError, match="a fault of its own"):
         main([*TRAIN, "--out", str(tmp_path / "run")])
+
+
+def test_a_lost_process_ends_the_command_with_an_error(tmp_path, monkeypatch, capsys):
+    def lost():
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("gan_theory.mnist.__main__.load_mnist", lost)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    assert main([*TRAIN, "--out", str(tmp_path / "run")]) == 1
+    assert "a process of the run cannot be reached any more (Connection closed" in capsys.readouterr().err

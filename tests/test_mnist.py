@@ -471,12 +471,35 @@ def test_a_number_on_the_command_line_has_bounds(parsed, capsys, arguments, opti
         assert said in capsys.readouterr().err
 
 
-def test_a_run_tells_how_many_processes_made_it_and_on_which_gpu(parsed, monkeypatch):
-    options = parsed(*TRAIN, "--devices", "2", "--num-nodes", "3")
+@pytest.mark.parametrize(
+    ("gpu", "able", "best"),
+    [
+        (None, {"avx512_bf16": True}, "bf16-mixed"),
+        (None, {"amx_bf16": True}, "bf16-mixed"),
+        (None, {"avx512_bf16": False, "avx2": True}, "32-true"),
+        (None, {}, "32-true"),
+        ("with bfloat16", {}, "bf16-mixed"),
+        ("without", {"avx512_bf16": True}, "32-true"),
+    ],
+)
+def test_the_precision_is_by_default_that_in_which_the_hardware_is_best(monkeypatch, gpu, able, best):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    by_itself = gpu == "with bfloat16"
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation or by_itself
+    )
+    assert best_precision() == best
+
+
+def test_a_run_tells_its_command_how_many_processes_made_it_and_on_which_gpu(parsed, monkeypatch):
+    options = parsed(*TRAIN, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    machine = _description(SimpleNamespace(**options))["machine"]
-    assert (machine["processes"], machine["processor"]) == (6, "a GPU")
+    told = _description(SimpleNamespace(**options))
+    again = "train --recipe book --seed 0 --epochs 1 --precision bf16-mixed --out run"
+    assert told["command"] == f"python -m gan_theory.mnist {again}"
+    assert (told["machine"]["processes"], told["machine"]["processor"]) == (6, "a GPU")
 
 
 def test_what_is_said_of_an_epoch_has_its_judgement_if_there_is_one():

@@ -235,7 +235,7 @@ def _launch(options: argparse.Namespace) -> Fabric:
 
 def best_precision() -> str:
     """bf16-mixed where products of bfloat16 are done in hardware, and so are faster."""
-    if torch.cuda.is_available():  # pragma: no cover  (tests run on processors)
+    if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
