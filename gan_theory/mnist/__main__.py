@@ -234,7 +234,7 @@ def _launch(options: argparse.Namespace) -> Fabric:
 
 
 def best_precision() -> str:
-    """bf16-mixed where products of bfloat16 are done in hardware, and so are faster."""
+    """bf16-mixed where the hardware multiplies bfloat16 by itself, and so large products are faster."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     able = torch.cpu.get_capabilities()

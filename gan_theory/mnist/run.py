@@ -63,8 +63,8 @@ class Run:
     bit, on the same machine with the same number of threads.
 
     Several processes share a run by sharing each minibatch: the data, the noise and the parameters are those
-    that one process would have, and each computes its part of the gradient. Not so
-    with dropout: it takes a mask for each image that a process has from where the noise is drawn, too.
+    that one process would have, and each computes its part of the gradient. Not so with
+    dropout: it takes a mask for each image that a process has, from where the noise is drawn, too.
 
     Args:
         recipe: The networks and hyperparameters.

@@ -138,7 +138,7 @@ def shares_of_time(recipe: Recipe, images: np.ndarray, iterations: int = 50) -> 
 
 
 def operations(recipe: Recipe, images: np.ndarray) -> float:
-    """Multiplications and additions in matrix products, for an image; every so often, of a penalty."""
+    """Multiplications and additions in matrix products, for an image, its share of the penalty included."""
     steps = ours(recipe, images)
     with profile(activities=[ProfilerActivity.CPU], with_flops=True) as seen:
         trained_on = sum(next(steps) for _ in range(recipe.penalty_every))
