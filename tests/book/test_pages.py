@@ -251,6 +251,8 @@ def test_the_keyboard_alone_is_enough(bare):
     own = page.url.endswith("/search.html")  # a field, to which the button leads
     search = "" if own else ".search-button__button, "
     found, shown = [], page.locator("dialog[open], .dropdown-menu.show")
+    # What a closed drawer still holds: the theme takes it out, and gives the focus back, a moment later.
+    lent = page.locator("[id$=sidebar-modal] > *")
     for width, drawers in ((1280, ""), (360, ", .sidebar-toggle")):
         page.set_viewport_size({"width": width, "height": 800})
         page.evaluate(SETTLED)
@@ -260,7 +262,7 @@ def test_the_keyboard_alone_is_enough(bare):
             expect(shown).to_have_count(1)
             found += shown.evaluate(OUT_OF_REACH)
             page.keyboard.press("Escape")
-            expect(shown).to_have_count(0)
+            expect(shown.or_(lent)).to_have_count(0)
             expect(button).to_be_focused()
     assert not found, "\n" + "\n".join(found)
     assert not wrong, "\n" + "\n".join(wrong)
