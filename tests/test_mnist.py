@@ -497,7 +497,7 @@ def test_a_run_tells_its_command_how_many_processes_made_it_and_on_which_gpu(par
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     told = _description(SimpleNamespace(**options))
-    again = "train --recipe book --seed 0 --epochs 1 --precision bf16-mixed --out run"
+    again = "train --recipe book --seed 0 --epochs 1 --judge-every 5 --precision bf16-mixed --out run"
     assert told["command"] == f"python -m gan_theory.mnist {again}"
     assert (told["machine"]["processes"], told["machine"]["processor"]) == (6, "a GPU")
 
@@ -1067,7 +1067,7 @@ def test_a_run_is_shipped_and_loaded_and_judged_alike(small, tmp_path, monkeypat
     assert main(["ship", str(out), "--name", "its-log", "--log-only", "--samples", "300"]) == 0
     run, log_only = load_run("a-run"), load_run("its-log")
     assert run.report["command"] == (
-        "python -m gan_theory.mnist train --recipe cgan --seed 0 --epochs 3"
+        "python -m gan_theory.mnist train --recipe cgan --seed 0 --epochs 3 --judge-every 2"
         f" --precision {best_precision()} --out {out}"
     )
     assert run.report["machine"]["torch"] == torch.__version__
@@ -1160,6 +1160,10 @@ def test_runs_that_come_with_the_package_are_whole():
         assert f"--epochs {len(run.log)} " in run.report["command"]
         assert f"--recipe {run.recipe.name} --seed {run.seed} " in run.report["command"]
         assert f"--precision {run.report['machine']['precision']} " in run.report["command"]
+        every = int(re.search(r"--judge-every (\d+) ", run.report["command"])[1])
+        assert [line["epoch"] for line in run.log if "held_out" in line] == [
+            *range(every, len(run.log) + 1, every)
+        ]
         assert run.report["seconds"] == run.log[-1]["seconds"] > 0
         assert all(file.stat().st_size < 3e6 for file in (RUNS / name).iterdir())
 

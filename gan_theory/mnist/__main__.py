@@ -258,6 +258,7 @@ def machine() -> dict[str, Any]:
 def _description(options: argparse.Namespace) -> dict[str, Any]:
     """How the run can be made again, and where it was made."""
     words = f"--recipe {options.recipe} --seed {options.seed} --epochs {options.epochs}"
+    words += f" --judge-every {options.judge_every}"
     words += f" --precision {options.precision}"  # the default is another on another machine
     used = {
         "threads": torch.get_num_threads(),
