@@ -122,7 +122,7 @@ bench: book
 	$(call heading,How fast digits are trained on)
 	python tests/bench/mnist.py --out book/_build/bench
 	$(call heading,How well GANs on the line converge)
-	python -m gan_theory.one_dimensional
+	python -m gan_theory.one_dimensional --out book/_build/bench/runs.json
 
 faults: .venv/package
 	$(call heading,What 20 kills do to a run)

@@ -4,7 +4,6 @@ All of it looks at types, shapes and single numbers, and costs nothing beside wh
 """
 
 import math
-from numbers import Real
 
 import numpy as np
 import torch
@@ -12,12 +11,12 @@ from torch import Tensor
 
 
 def is_integer(value: object, least: int) -> bool:
-    """Whether it is an integer, at least so large; True and False are none."""
+    """Whether it is an integer of Python, at least so large; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def is_real(value: object) -> bool:
-    """Whether it is a finite real number, Python's, NumPy's or in a tensor without dimensions."""
+    """Whether it is a real number that a float can hold, of Python, of NumPy or a tensor of no dimensions."""
     if isinstance(value, Tensor):
         return (
             value.dim() == 0
@@ -25,7 +24,22 @@ def is_real(value: object) -> bool:
             and not value.is_complex()
             and is_real(value.item())
         )
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # such as of 10**400
+        return False
+
+
+def check_flag(value: bool, name: str) -> None:
+    """Refuses what is neither True nor False: the string "no" would count as yes.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def describe(value: object) -> str:
@@ -58,7 +72,7 @@ def check_random(value: torch.Generator, name: str) -> None:
 
 
 def check_elementwise(y: Tensor, x: Tensor, name: str) -> None:
-    """Refuses y, what the function of that name makes of the points x, if it is not a tensor of their shape.
+    """Refuses y, what the function of that name makes of points x, unless it is real and of their shape.
 
     Raises:
         ValueError: if it is not.
@@ -69,3 +83,5 @@ def check_elementwise(y: Tensor, x: Tensor, name: str) -> None:
         raise ValueError(
             f"{name} must map a tensor of shape {shape} to one of the same shape, got {got} for n = {len(x)}"
         )
+    if y.is_complex():
+        raise ValueError(f"{name} must give real numbers, got {y.dtype}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gan_theory.checks import check_tensor, describe, is_integer, is_real
+from gan_theory.checks import check_flag, check_tensor, describe, is_integer, is_real
 
 Update = Literal["simultaneous", "alternating"]
 
@@ -54,6 +54,7 @@ class DiracGAN:
             at the data.
 
     Raises:
+        TypeError: if saturating is neither True nor False.
         ValueError: if penalty is negative or not finite.
 
     Source:
@@ -67,7 +68,8 @@ class DiracGAN:
     penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that is none."""
+        """Refuse a loss or a penalty that is none."""
+        check_flag(self.saturating, "saturating")
         _check_penalty(self.penalty)
 
     def generator_loss(self, theta: Tensor, psi: Tensor) -> Tensor:

@@ -7,13 +7,15 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions import Distribution, MixtureSameFamily, biject_to, constraints
 from torch.distributions.transforms import Transform
 
 from gan_theory.checks import check_tensor, is_real
+from gan_theory.distributions import log_density
 
 _NEWTON_STEPS = 50
 _CHUNK = 2**21  # squared distances held at a time
+_LARGEST = 1e80  # width of a window; the smallest is its inverse: their squares are floats
 
 
 def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
@@ -28,7 +30,8 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
 
     Raises:
         TypeError: if p is not a distribution, or x not a tensor of real numbers.
-        ValueError: if p is batched, or x is not of the shape above, or empty.
+        ValueError: if p is batched, or x is not of the shape above, or empty; or if p is a mixture, discrete
+            or of several dimensions, and an observation is outside the support of one of its components.
 
     Source:
         Fisher 1922.
@@ -49,6 +52,10 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         raise ValueError(f"x must have shape (n,) + {tuple(p.event_shape)} with n >= 1, got {tuple(x.shape)}")
     inside = p.support.check(x)
     if not inside.all():
+        if isinstance(p, MixtureSameFamily):  # its support is, in PyTorch, what all components share
+            if p.event_shape or p.support.is_discrete:
+                raise ValueError(f"x must be in the support of each component of {p!r}")
+            return log_density(p, x).sum()
         return torch.tensor(-math.inf, dtype=x.dtype if x.is_floating_point() else torch.float64)
     return p.log_prob(x).sum()
 
@@ -73,7 +80,7 @@ def maximum_likelihood(
         The distribution at the maximum, its parameters detached, float64.
 
     Raises:
-        TypeError: if family is not callable, or x not a tensor of real numbers.
+        TypeError: if family is not callable, or x or a starting tensor not one of real numbers.
         ValueError: if no parameter is given, or one does not start with finite numbers within its constraint;
             or as `log_likelihood`.
         ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
@@ -132,6 +139,8 @@ def maximum_likelihood(
 
 def _start(name: str, given: Tensor | float, constraint: constraints.Constraint) -> tuple[Transform, Tensor]:
     """The map of the real line to what a parameter may be, and where on the line it starts."""
+    if isinstance(given, Tensor):
+        check_tensor(given, name)
     if not (isinstance(given, Tensor) or is_real(given)) or not torch.as_tensor(given).isfinite().all():
         raise ValueError(f"{name} must start with finite numbers, got {given!r}")
     start = torch.as_tensor(given, dtype=torch.float64).detach()
@@ -183,11 +192,11 @@ class ParzenWindow:
 
     Args:
         samples: (n,), or (n, ...) with all but the first dimension flattened to d.
-        sigma: the kernel's standard deviation, in the unit of x, positive and finite.
+        sigma: the kernel's standard deviation, in the unit of x, from 1e-80 to 1e80.
 
     Raises:
         TypeError: if samples is not a tensor of real numbers.
-        ValueError: if samples is empty or not finite, or sigma is not positive and finite.
+        ValueError: if samples is empty or not finite, or sigma is not from 1e-80 to 1e80.
 
     Source:
         Parzen 1962; used for Table 1 of Goodfellow et al. 2014.
@@ -205,8 +214,8 @@ class ParzenWindow:
             raise ValueError(
                 f"samples must be finite, of shape (n, ...) with n >= 1, got shape {tuple(samples.shape)}"
             )
-        if not (is_real(sigma) and sigma > 0):
-            raise ValueError(f"sigma must be positive and finite, got {sigma!r}")
+        if not _is_width(sigma):
+            raise ValueError(f"sigma must be from {1 / _LARGEST:g} to {_LARGEST:g}, got {sigma!r}")
         self.event_shape = samples.shape[1:]
         self.sigma = float(sigma)
         flat = samples.double().reshape(len(samples), -1)
@@ -237,7 +246,8 @@ class ParzenWindow:
         n, d = self._samples.shape
         # The matrix product is fast; it loses the digits of distances small beside the norms of their points.
         largest = max(part.abs().max().item() for part in (self._samples, flat) if len(part))
-        fast = d * (largest / min(sigmas)) ** 2 * torch.finfo(torch.float64).eps < 1e-10
+        lost = d * (largest / min(sigmas)) * (largest / min(sigmas)) * torch.finfo(torch.float64).eps
+        fast = bool(flat.isfinite().all()) and lost < 1e-10
         norms = self._samples.square().sum(1)
         parts = []
         for part in flat.split(max(1, _CHUNK // n)):
@@ -255,6 +265,10 @@ class ParzenWindow:
         return torch.cat([*parts, flat.new_empty(len(sigmas), 0)], 1) - flat.new_tensor(log_norms)[:, None]
 
 
+def _is_width(sigma: object) -> bool:
+    return is_real(sigma) and 1 / _LARGEST <= sigma <= _LARGEST
+
+
 def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> float:
     r"""The width of Parzen windows under which held-out points are most likely.
 
@@ -269,8 +283,8 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
     Raises:
         TypeError: if samples or held_out is not a tensor of real numbers.
         ValueError: if samples is not as `ParzenWindow` wants it, held_out is empty, of another shape or not
-            finite, sigmas are not ascending, positive and at least three, or if the best of them is the first
-            or the last, so that a better one may lie beyond.
+            finite, sigmas are not ascending, from 1e-80 to 1e80 and at least three, or if the best of them is
+            the first or the last, so that a better one may lie beyond.
 
     Source:
         Breuleux, Bengio and Vincent 2011; the procedure behind Table 1 of Goodfellow et al. 2014.
@@ -279,9 +293,10 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
     >>> parzen_sigma(x[::10], x, [0.01, 0.05, 0.1, 1.0])
     0.05
     """
-    grid = isinstance(sigmas, Sequence | np.ndarray) and len(sigmas) >= 3 and all(map(is_real, sigmas))
-    if not grid or any(low >= high for low, high in pairwise(sigmas)) or sigmas[0] <= 0:
-        raise ValueError(f"sigmas must be three or more ascending numbers, all positive, got {sigmas!r}")
+    grid = isinstance(sigmas, Sequence | np.ndarray) and len(sigmas) >= 3 and all(map(_is_width, sigmas))
+    if not grid or any(low >= high for low, high in pairwise(sigmas)):
+        widths = f"from {1 / _LARGEST:g} to {_LARGEST:g}"
+        raise ValueError(f"sigmas must be three or more ascending numbers {widths}, got {sigmas!r}")
     window = ParzenWindow(samples, sigmas[0])
     check_tensor(held_out, "held_out")
     if not held_out.dim() or held_out.shape[1:] != window.event_shape or not len(held_out):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gan_theory.checks import is_integer, is_real
+from gan_theory.checks import check_flag, check_random, is_integer, is_real
 
 __all__ = [
     "Conditional",
@@ -57,7 +57,7 @@ def mlp(
         A module on (n, widths[0]) → (n, widths[-1]).
 
     Raises:
-        TypeError: If `activation` does not make modules.
+        TypeError: If `activation` does not make modules, or `batch_norm` is neither True nor False.
         ValueError: If there are fewer than two widths, or one of them is not a positive integer.
 
     >>> mlp(1, 32, 32, 1)(torch.zeros(5, 1)).shape
@@ -65,6 +65,7 @@ def mlp(
     """
     if len(widths) < 2 or not all(is_integer(width, 1) for width in widths):
         raise ValueError(f"widths must be two or more positive integers (input … output), not {widths}")
+    check_flag(batch_norm, "batch_norm")
     if not callable(activation) or isinstance(activation, nn.Module):
         given = f"a {type(activation).__name__}"
         raise TypeError(f"activation must make a module, as the class nn.Tanh does, not be {given}")
@@ -333,6 +334,7 @@ class Dropout(nn.Module):
         generator: Where the draws come from; PyTorch's global generator if None.
 
     Raises:
+        TypeError: If `generator` is neither a `torch.Generator` nor None.
         ValueError: If `probability` is not as said.
 
     Source:
@@ -342,6 +344,8 @@ class Dropout(nn.Module):
     def __init__(self, probability: float, *, generator: torch.Generator | None = None) -> None:
         if not (is_real(probability) and 0 <= probability < 1):
             raise ValueError(f"probability must be in [0, 1), not {probability!r}")
+        if generator is not None:
+            check_random(generator, "generator")
         super().__init__()
         self.keep, self.random = 1 - probability, generator
 

@@ -195,13 +195,15 @@ def draw_images(ax: Axes, images: ArrayLike, columns: int = 10) -> None:
         columns: How many images a row has.
 
     Raises:
-        ValueError: If ``images`` has another shape, or ``columns`` is not a positive integer.
+        ValueError: If ``images`` is not as said, or ``columns`` is not a positive integer.
     """
     if not is_integer(columns, 1):
         raise ValueError(f"columns must be a positive integer, got {columns!r}")
     ink = np.asarray(images)
     if ink.ndim != 3 or len(ink) == 0:
         raise ValueError(f"images has shape {ink.shape}; it must be (n, height, width) with n at least 1")
+    if not ((ink >= -1e-6) & (ink <= 1 + 1e-6)).all():  # but for rounding
+        raise ValueError(f"images must be in [0, 1], got {ink.dtype} from {ink.min():.4g} to {ink.max():.4g}")
     rows = -(-len(ink) // columns)
     gap = ((0, rows * columns - len(ink)), (1, 1), (1, 1))
     cells = np.pad(ink, gap)

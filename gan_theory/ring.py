@@ -113,6 +113,7 @@ class Ring:
             raise ValueError("samples must be finite, got NaN or infinity")
         if not is_integer(least, 1):
             raise ValueError(f"least must be a positive integer, got {least!r}")
+        samples = samples.double()
         distance, nearest = torch.cdist(samples, self.centres.to(samples)).min(dim=1)
         near = distance <= 3 * self.scale
         counts = torch.bincount(nearest[near], minlength=self.modes)

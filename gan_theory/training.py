@@ -5,10 +5,10 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gan_theory.checks import is_integer, is_real
+from gan_theory.checks import check_flag, is_integer, is_real
 from gan_theory.losses import discriminator_loss, non_saturating_generator_loss
 
 __all__ = ["Step", "train"]
@@ -81,8 +81,9 @@ def train(
 
     Raises:
         TypeError: If a player, `sample_noise` or `generator_loss` is not callable, `real_batches` not
-            iterable, or an optimiser none.
-        ValueError: If `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
+            iterable, an optimiser none, or `simultaneous` neither True nor False.
+        ValueError: If an optimiser moves parameters of the other player, where that is a module; if
+            `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
             with `simultaneous`, `gradient_penalty` is negative or not finite, or `first` is not an
             integer, or negative.
 
@@ -100,6 +101,7 @@ def train(
     if not isinstance(real_batches, Iterable | Tensor):
         raise TypeError(f"real_batches must be an iterable of minibatches, not {type(real_batches).__name__}")
     _check_numbers(discriminator_steps, penalty_every, gradient_penalty, first)
+    check_flag(simultaneous, "simultaneous")
     if simultaneous and discriminator_steps > 1:
         raise ValueError(f"simultaneous updates are one of each player, not {discriminator_steps} of D")
     penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2, penalty_every)
@@ -141,6 +143,10 @@ def _check_players(**given: object) -> None:
             raise TypeError(f"{name} must be an optimizer, not {type(part).__name__}")
         if not name.endswith("optimizer") and not callable(part):
             raise TypeError(f"{name} must be callable, not {type(part).__name__}")
+    for mover, other in (("generator", "discriminator"), ("discriminator", "generator")):
+        moved = set(_parameters(given[f"{mover}_optimizer"]))
+        if isinstance(given[other], nn.Module) and not moved.isdisjoint(given[other].parameters()):
+            raise ValueError(f"{mover}_optimizer must move none of the {other}'s parameters")
 
 
 def _check_numbers(discriminator_steps: int, penalty_every: int, gradient_penalty: float, first: int) -> None:

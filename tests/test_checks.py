@@ -1,6 +1,8 @@
 """What counts as a number, and what a function of points must return."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,14 +11,27 @@ import torch
 from gan_theory.checks import check_elementwise, is_real
 
 
-@pytest.mark.parametrize("value", [3, 0.5, np.float32(0.5), torch.tensor(0.5), torch.tensor(3)])
+@pytest.mark.parametrize(
+    "value", [3, 0.5, np.float32(0.5), np.float64(1e308), np.int64(3), torch.tensor(0.5), torch.tensor(3)]
+)
 def test_a_finite_number_is_one_also_in_a_tensor(value):
     assert is_real(value)
 
 
 @pytest.mark.parametrize(
     "value",
-    ["1", None, True, 1j, math.nan, *map(torch.tensor, (True, 1j, [0.5], math.inf))],
+    [
+        "1",
+        None,
+        True,
+        1j,
+        math.nan,
+        10**400,
+        Fraction(1, 2),
+        Decimal(1),
+        np.float32(np.inf),
+        *map(torch.tensor, (True, 1j, [0.5], math.inf)),
+    ],
 )
 def test_nothing_else_is_a_number(value):
     assert not is_real(value)

@@ -264,6 +264,15 @@ def test_a_blur_spreads_the_ink_of_a_pixel_over_nine():
     torch.testing.assert_close(blurred(dot), expected)
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_images_may_be_of_any_precision(digits, precision):
+    few = digits[:20].float()
+    rounded, exact = few.to(precision), few.to(precision).double()
+    for function in (lambda x: nearest(x, few), averaged, lambda x: centroids(x, 3)):
+        wanted = function(exact)
+        torch.testing.assert_close(function(rounded.requires_grad_()).to(wanted), wanted, rtol=0, atol=0.01)
+
+
 def test_averages_are_of_the_nearest():
     images = torch.tensor([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])[:, None, None].expand(6, 2, 2)
     found = averaged(images, neighbours=2)[:, 0, 0].tolist()

@@ -14,6 +14,7 @@ from torch.distributions import (
     Laplace,
     MixtureSameFamily,
     Normal,
+    Pareto,
     Poisson,
     StudentT,
     Uniform,
@@ -39,6 +40,20 @@ def test_log_likelihood(observations):
     assert log_likelihood(Bernoulli(t(0.25)), t([1.0, 1.0, 0.0])).item() == pytest.approx(
         2 * math.log(0.25) + math.log(0.75)
     )
+
+
+def test_what_one_component_of_a_mixture_allows_is_possible():
+    """In PyTorch the support of a mixture is what all of its components share."""
+    low = t([0.0, 1.0]).requires_grad_()
+    boxes = MixtureSameFamily(Categorical(t([0.25, 0.75])), Uniform(low, t([2.0, 3.0])))
+    whole = log_likelihood(boxes, t([0.5, 1.5, 2.5]))
+    assert whole.item() == pytest.approx(math.log(0.25 / 2) + math.log(0.5) + math.log(0.75 / 2))
+    (slopes,) = torch.autograd.grad(whole, low)  # of the densities' logarithms, by hand
+    assert slopes.tolist() == pytest.approx([0.5 + 0.125, 0.375 + 0.5])
+    assert log_likelihood(boxes, t([0.5, 3.5])) == -math.inf
+    tails = MixtureSameFamily(Categorical(t([0.5, 0.5])), Pareto(t([1.0, 2.0]), t([3.0, 3.0])))
+    expected = math.log(sum(scipy.stats.pareto(3, scale=s).pdf(1.5) for s in (1, 2)) / 2)
+    assert log_likelihood(tails, t([1.5])).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +249,35 @@ def test_parzen_does_not_depend_on_chunks_or_order(monkeypatch):
         ([0.0], 1.0, TypeError, "samples must be a tensor, got list"),
         (t([]), 1.0, ValueError, "n >= 1"),
         (t([math.nan]), 1.0, ValueError, "samples must be finite"),
-        (t([0.0]), 0.0, ValueError, "sigma must be positive"),
-        (t([0.0]), math.inf, ValueError, "sigma must be positive"),
-        (t([0.0]), math.nan, ValueError, "sigma must be positive"),
+        (t([0.0]), 0.0, ValueError, "sigma must be from 1e-80 to 1e"),
+        (t([0.0]), math.inf, ValueError, "sigma must be from 1e-80 to 1e"),
+        (t([0.0]), math.nan, ValueError, "sigma must be from 1e-80 to 1e"),
     ],
 )
 def test_parzen_misuse(samples, sigma, error, message):
     with pytest.raises(error, match=message):
         ParzenWindow(samples, sigma)
+
+
+def test_a_points_density_does_not_depend_on_what_is_asked_with_it():
+    window = ParzenWindow(t([0.0, 1.0]), 1.0)
+    (alone,) = window.log_prob(t([0.3]))
+    for beside in (math.inf, -math.inf, math.nan):
+        found, (last, first) = window.log_prob(t([0.3, beside])), window.log_prob(t([beside, 0.3]))
+        assert found.tolist() == pytest.approx([first.item(), last.item()], rel=1e-12, nan_ok=True)
+        assert first.item() == pytest.approx(alone.item(), rel=1e-12)
+        assert last.isnan() if math.isnan(beside) else last == -math.inf
+
+
+@pytest.mark.parametrize("far", [1e80, 1e200, -1e300])
+def test_parzen_at_the_ends_of_what_is_allowed(far):
+    assert ParzenWindow(t([0.0]), 1.0).log_prob(t([far])).item() <= -1e159
+    window = ParzenWindow(t([0.0, far]), 1.0)
+    assert window.log_prob(t([0.0])).item() == pytest.approx(-math.log(2) - math.log(2 * math.pi) / 2)
+    for sigma in (1e-80, 1e80):
+        normal = Normal(t(0.0), t(sigma))
+        x = t([0.0, 2 * sigma])
+        torch.testing.assert_close(ParzenWindow(t([0.0]), sigma).log_prob(x), normal.log_prob(x))
 
 
 def test_parzen_of_another_shape():

@@ -122,6 +122,20 @@ def tensors(values):
         (lambda: Slider(0.0, 1.0, 1.5), ValueError, ["start", "[0.0, 1.0]", "1.5"]),
         (lambda: Slider(0.0, 1.0, 0.5, step=0.0), ValueError, ["step", "(0, 1]", "0.0"]),
         (lambda: Slider(-1.0, 1.0, 0.5, step=2.5), ValueError, ["step", "(0, 2]", "2.5"]),
+        (lambda: Slider("0", 1.0, 0.5), ValueError, ["low", "finite number", "'0'"]),
+        (lambda: Slider(0.0, 1.0, None), ValueError, ["start", "finite number", "None"]),
+        (lambda: Slider(0.0, 1.0, 0.5, step="1"), ValueError, ["step", "finite number", "'1'"]),
+        (lambda: Slider(-1e308, 1e308, 0.0), ValueError, ["low", "less than high", "-1e+308"]),
+        (lambda: Panel(["p"]), TypeError, ["marks", "list of Line", "['p']"]),
+        (lambda: Panel([Line("p")], x_range=(1.0,)), ValueError, ["x_range", "two finite", "(1.0,)"]),
+        (lambda: Panel([Line("p")], y_range=(1.0, INF)), ValueError, ["y_range", "two finite", "inf"]),
+        (lambda: Panel([Line("p")], y_range=3), ValueError, ["y_range", "two finite", "3"]),
+        (lambda: Images("images", columns=0), ValueError, ["columns", "positive integer", "0"]),
+        (lambda: Images("images", size=2.0), ValueError, ["size", "positive integer", "2.0"]),
+        (lambda: make(sliders={**SLIDERS, "mean": 1.0}), TypeError, ["sliders", "a Slider", "1.0"]),
+        (lambda: make(panels=[Line("p")]), TypeError, ["panels", "a Panel", "Line(y='p'"]),
+        (lambda: make(numbers=["kl"]), TypeError, ["numbers", "a Number", "'kl'"]),
+        (lambda: make(alt=None), ValueError, ["alt", "few words", "None"]),
         (lambda: Panel([]), TypeError, ["marks", "list of Line", "[]"]),
         (lambda: Panel(Line("p")), TypeError, ["marks", "list of Line", "Line(y='p'"]),
         (lambda: Panel([Line("p", style="q")]), ValueError, ["style", "'p_data'", "not ['q']"]),
@@ -744,7 +758,8 @@ def test_pictures_are_drawn_as_ink():
     ("changes", "message"),
     [
         ({"pad": None}, "sliders must be for the arguments"),
-        ({"panels": [Panel([Images("on")])]}, r"'on' must have shape \(n, size, size\), not \(\)"),
+        ({"panels": [Panel([Images("on")])]}, r"'on' must have shape \(n, 28, 28\), not \(\)"),
+        ({"panels": [Panel([Images("images")])]}, r"'images' must .*\(n, 28, 28\), not \(2, 5, 5\)"),
         ({"panels": [Panel([Images("missing")])]}, "missing"),
     ],
 )
@@ -766,6 +781,11 @@ def test_a_pad_or_pictures_that_do_not_fit_are_refused(changes, message):
 def test_a_pad_begins_with_a_square_picture(start):
     with pytest.raises(ValueError, match=r"start must be \(size, size\) in \[0, 1\]"):
         Pad("drawing", start, "Draw")
+
+
+def test_a_pad_begins_with_a_tensor():
+    with pytest.raises(TypeError, match="start must be a tensor, got ndarray"):
+        Pad("drawing", np.zeros((3, 3)), "Draw")
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -8,6 +8,7 @@ import re
 import runpy
 import shutil
 import sys
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +16,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Bernoulli, Gamma, MultivariateNormal, Normal, Poisson, StudentT, Uniform
+from torch.distributions import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Gamma,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    StudentT,
+    Uniform,
+)
 
 import gan_theory
 from gan_theory import one_dimensional, plotting
@@ -49,7 +62,8 @@ NAN, INF = math.nan, math.inf
 NORMAL, PLANE = Normal(0.0, 1.0), MultivariateNormal(torch.zeros(2), torch.eye(2))
 BROKEN = Normal(t(NAN), t(1.0), validate_args=False)
 PAIR = t([0.5, 0.5])
-NET = mlp(1, 1)
+BOXES = Uniform(t([[0.0, 0.0], [1.0, 1.0]]), t([[1.0, 1.0], [3.0, 3.0]]))
+NET, OTHER = mlp(1, 1), mlp(1, 1)
 DICE = torch.Generator().manual_seed(0)
 DIGITS = np.zeros((5, 28, 28), np.uint8)
 BOOK, CGAN, CLASSIFIER = load_run("book"), load_run("cgan"), classifier.load_classifier()
@@ -62,15 +76,17 @@ def square(u):
     return (u - 1) ** 2
 
 
+OF_NET, OF_OTHER = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (NET, OTHER))
+
+
 def train(**given):
-    optimizer = torch.optim.SGD(NET.parameters(), lr=0.1)
     arguments = {
         "generator": NET,
-        "discriminator": NET,
+        "discriminator": OTHER,
         "real_batches": [torch.zeros(3, 1)],
         "sample_noise": lambda n: torch.zeros(n, 1),
-        "generator_optimizer": optimizer,
-        "discriminator_optimizer": optimizer,
+        "generator_optimizer": OF_NET,
+        "discriminator_optimizer": OF_OTHER,
     }
     return list(gan_theory.train(**arguments | given))
 
@@ -130,6 +146,7 @@ CALLS = [
     (integrate, (None, NORMAL), TypeError, "g must be callable, got NoneType"),
     (integrate, (torch.exp,), TypeError, "distributions must be one or more, got none"),
     (integrate, (torch.sum, NORMAL), ValueError, r"g must map .*same shape, got \(\) for n = "),
+    (integrate, (lambda x: 1j * x, NORMAL), ValueError, "g must give real numbers, got torch.complex128"),
     (integrate, (lambda x: x.numpy(), NORMAL), ValueError, "g must map .* got ndarray"),
     (gan_theory.Pushforward, (PLANE, torch.sin), ValueError, "prior must be a one-dimensional"),
     (gan_theory.Pushforward, (NORMAL, None), TypeError, "G must be callable, got NoneType"),
@@ -162,6 +179,8 @@ CALLS = [
     (gan_theory.simulate, (BilinearGame(), 1.0, 0.0, 0.1, True), ValueError, "steps must be .*got True"),
     (DiracGAN, (True, "1"), ValueError, "penalty must be finite and not negative, got '1'"),
     (DiracWGAN, (None,), ValueError, "penalty must be finite and not negative, got None"),
+    (DiracGAN, (0.3,), TypeError, "saturating must be True or False, got 0.3"),
+    (DiracWGAN, (Fraction(1, 2),), ValueError, r"penalty must be finite and not .*got Fraction\(1, 2\)"),
     (gradient_field, (None, t(1.0), t(1.0)), TypeError, "game must have .*got NoneType"),
     (gradient_field, (BilinearGame(), 1.0, t(1.0)), TypeError, "theta must be a tensor, got float"),
     (gradient_field, (BilinearGame(), t(1.0), t(1)), TypeError, "psi must be a floating-point.*int64"),
@@ -177,17 +196,43 @@ CALLS = [
     # Likelihood.
     (log_likelihood, (NORMAL, t([1j])), TypeError, "x must be a tensor of real numbers, got torch.complex64"),
     (log_likelihood, (PLANE, t([0.0])), ValueError, r"x must have shape \(n,\) \+ \(2,\).*got \(1,\)"),
+    (
+        log_likelihood,
+        (MixtureSameFamily(Categorical(PAIR), Binomial(t([1, 2]), PAIR)), t([2.0])),
+        ValueError,
+        "x must be in the support of each component of MixtureSameFamily",
+    ),
+    (
+        log_likelihood,
+        (MixtureSameFamily(Categorical(PAIR), Independent(BOXES, 1)), t([[2.0, 2.0]])),
+        ValueError,
+        "x must be in the support of each component of MixtureSameFamily",
+    ),
+    (
+        lambda m: maximum_likelihood(Normal, PAIR, loc=m, scale=1.0),
+        (t(1j),),
+        TypeError,
+        "loc must be a tensor of real numbers, got torch.complex64",
+    ),
     (maximum_likelihood, (None, PAIR), TypeError, "family must be callable, got NoneType"),
     (maximum_likelihood, (Normal, [0.0, 1.0]), TypeError, "x must be a tensor, got list"),
     (lambda m: maximum_likelihood(Normal, PAIR, loc=m, scale=1.0), ("a",), ValueError, "loc must .*got 'a'"),
     (lambda s: maximum_likelihood(Normal, PAIR, loc=0.0, scale=s), (INF,), ValueError, "scale must.*got inf"),
-    (gan_theory.ParzenWindow, (PAIR, "1"), ValueError, "sigma must be positive and finite, got '1'"),
-    (gan_theory.ParzenWindow, (PAIR, PAIR), ValueError, "sigma must be positive and finite, got tensor"),
+    (gan_theory.ParzenWindow, (PAIR, "1"), ValueError, "sigma must be from 1e-80 to 1e\\+80, got '1'"),
+    (gan_theory.ParzenWindow, (PAIR, PAIR), ValueError, "sigma must be from .*got tensor"),
+    (gan_theory.ParzenWindow, (PAIR, 9e-81), ValueError, "sigma must be from .*got 9e-81"),
+    (gan_theory.ParzenWindow, (PAIR, 1.1e80), ValueError, "sigma must be from .*got 1.1e\\+80"),
     (gan_theory.ParzenWindow, (t([1j]), 1.0), TypeError, "samples must be a tensor of real numbers, got"),
     (gan_theory.ParzenWindow(PAIR, 1.0).log_prob, (None,), TypeError, "x must be a tensor, got NoneType"),
     (parzen_sigma, (PAIR, [0.0], [0.1, 0.2, 0.3]), TypeError, "held_out must be a tensor, got list"),
     (parzen_sigma, (PAIR, t([NAN]), [0.1, 0.2, 0.3]), ValueError, "held_out must be finite, got NaN"),
-    (parzen_sigma, (PAIR, PAIR, [-1.0, 0.2, 0.3]), ValueError, r"sigmas must .*positive, got \[-1.0"),
+    (
+        parzen_sigma,
+        (PAIR, PAIR, [-1.0, 0.2, 0.3]),
+        ValueError,
+        r"sigmas must .*from 1e-80 to 1e\+80, got \[-1.0",
+    ),
+    (parzen_sigma, (PAIR, PAIR, [0.1, 0.2, 1e81]), ValueError, r"sigmas must .*got \[0.1, 0.2, 1e\+81\]"),
     (parzen_sigma, (PAIR, PAIR, [0.1, 0.2, NAN]), ValueError, r"sigmas must be .*got \[0.1, 0.2, nan\]"),
     (parzen_sigma, (PAIR, PAIR, None), ValueError, "sigmas must be three or more .*got None"),
     # Networks and training.
@@ -196,6 +241,8 @@ CALLS = [
     (lambda a: mlp(1, 1, 1, activation=a), (nn.Tanh(),), TypeError, "activation must make .*be a Tanh"),
     (Conditional, (None, 10), TypeError, "generator must be a module, not NoneType"),
     (Conditional, (NET, 0), ValueError, "labels must be a positive integer, not 0"),
+    (lambda b: mlp(1, 1, batch_norm=b), (1,), TypeError, "batch_norm must be True or False, got 1"),
+    (lambda g: Dropout(0.5, generator=g), (5,), TypeError, "generator must be a torch.Generator, got int"),
     (Dropout, (1.0,), ValueError, r"probability must be in \[0, 1\), not 1.0"),
     (Dropout, (NAN,), ValueError, r"probability must be in \[0, 1\), not nan"),
     (lambda *sizes: Maxout(*sizes, scale=0.1), (1, 1, 0), ValueError, "pieces must be a positive .*not 0"),
@@ -217,6 +264,20 @@ CALLS = [
         TypeError,
         "generator_optimizer must be an optim.*str",
     ),
+    (
+        lambda o: train(generator_optimizer=o),
+        (OF_OTHER,),
+        ValueError,
+        "generator_optimizer must move none of the discriminator's parameters",
+    ),
+    (
+        lambda o: train(discriminator_optimizer=o),
+        (OF_NET,),
+        ValueError,
+        "discriminator_optimizer must move none of the generator's parameters",
+    ),
+    (lambda s: train(simultaneous=s), ("no",), TypeError, "simultaneous must be True or False, got 'no'"),
+    (lambda g: train(gradient_penalty=g), (10**400,), ValueError, "gradient_penalty must be at least 0 and"),
     (lambda g: train(gradient_penalty=g), ("1",), ValueError, "gradient_penalty must be .*not '1'"),
     (lambda k: train(discriminator_steps=k), (True,), ValueError, "discriminator_steps must be .*not True"),
     (lambda n: train(first=n), (1.5,), ValueError, "first must be an integer and not negative, not 1.5"),
@@ -226,10 +287,24 @@ CALLS = [
     (lambda w: Settings(widths=w), ((0,),), ValueError, r"widths must be a tuple of positive.*not \(0,\)"),
     (lambda r: Settings(generator_learning_rate=r), ("x",), ValueError, "generator_learning_rate .*not 'x'"),
     (lambda a: Settings(averaging=a), (NAN,), ValueError, r"averaging must be in \[0, 1\), not nan"),
+    (lambda f: Settings(saturating=f), ("no",), TypeError, "saturating must be True or False, got 'no'"),
+    (lambda f: Settings(stratified=f), (1,), TypeError, "stratified must be True or False, got 1"),
     (play, (PAIR,), TypeError, "p_data must be a torch.*got Tensor"),
     (play, (Normal(torch.zeros(2), 1.0),), ValueError, r"p_data must be .*batch_shape \(2,\)"),
     (play, (StudentT(3.0),), ValueError, "p_data must have a quantile function.*got StudentT"),
     (play, (Gamma(2.0, 1.0),), ValueError, "p_data must have a quantile function.*got Gamma"),
+    (
+        play,
+        (gan_theory.Pushforward(NORMAL, lambda z: 2 * z),),
+        ValueError,
+        "p_data must have a quantile function.*got Pushforward",
+    ),
+    (
+        play,
+        (MixtureSameFamily(Categorical(PAIR), Normal(t([-100.0, 100.0]), t([1e-3, 1e-3]))),),
+        ValueError,
+        "p_data must not have parts so narrow beside its whole width, got MixtureSameFamily",
+    ),
     (play, (NORMAL, 3), TypeError, "settings must be Settings or None, not int"),
     (play, (NORMAL, None, None), TypeError, "random must be a torch.Generator, got NoneType"),
     (play, (NORMAL, None, DICE, True), ValueError, "looks must be a positive integer, not True"),
@@ -259,10 +334,17 @@ CALLS = [
         ValueError,
         "labels must .*float64",
     ),
+    (
+        Run,
+        (RECIPES["book"], np.zeros((129, 28, 28), np.uint8)),
+        ValueError,
+        "images must not leave a minibatch of one, which has no variance, as 129 do",
+    ),
     (RECIPES["book"].sample_noise, (-1, DICE), ValueError, "n must be an integer and not negative, not -1"),
     (RECIPES["book"].sample_noise, (3, 3), TypeError, "generator must be a torch.Generator, got int"),
     (RECIPES["cgan"].sample_noise, (1, DICE, t([0.5])), ValueError, "labels must be 1 integers.*0.5"),
     (RECIPES["cgan"].sample_noise, (1, DICE, [1]), ValueError, r"labels must be 1 integers .*not \[1\]"),
+    (load_run, (np.array(["book", "seed"]),), ValueError, "name must be one of book.*not array"),
     (load_run, (None,), ValueError, "name must be one of book.*not None"),
     (load_run, ("../runs/book",), ValueError, "name must be one of book.*not '../runs/book'"),
     (BOOK.sample, (1.5,), ValueError, "n must be an integer and not negative, not 1.5"),
@@ -313,6 +395,13 @@ CALLS = [
         ValueError,
         "digits must have 1,002 or more held out, not 1001",
     ),
+    (
+        Judge,
+        (MNIST._replace(x_train=MNIST.x_train / 255), CLASSIFIER),
+        ValueError,
+        "digits must be uint8, not f",
+    ),
+    (lambda on: Judge(MNIST, CLASSIFIER, on_test=on), ("no",), TypeError, "on_test must be True or .*'no'"),
     (JUDGE.row, (IMAGES[:, 1:],), ValueError, r"samples must be .*\(n, 28, 28\).*not .*\(5, 27, 28\)"),
     (JUDGE.row, (IMAGES - 0.5,), ValueError, r"samples must be .*in \[0, 1\], not .* from -0.5 to -0.5"),
     (JUDGE.row, (IMAGES + 1.5,), ValueError, r"samples must be .*in \[0, 1\], not .* from 1.5 to 1.5"),
@@ -325,6 +414,7 @@ CALLS = [
     (CLASSIFIER.look, (DIGITS,), ValueError, "images must be floating-point.*not uint8"),
     (CLASSIFIER.look, (torch.from_numpy(DIGITS),), ValueError, "images must be floating-point.*uint8"),
     (CLASSIFIER.look, (IMAGES[:, 1:],), ValueError, "images must be .*of shape .n, 28, 28., not .*27, 28"),
+    (CLASSIFIER.look, (NAN * IMAGES,), ValueError, "images must be finite, got NaN"),
     (CLASSIFIER.look, (IMAGES[:0],), ValueError, "images must be one or more"),
     (CLASSIFIER.look, (IMAGES, 0), ValueError, "batch_size must be a positive .*not 0"),
     # Drawings.

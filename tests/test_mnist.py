@@ -45,7 +45,7 @@ from gan_theory.mnist.checkpoint import (
     write_checkpoint,
     write_together,
 )
-from gan_theory.mnist.classifier import load_classifier
+from gan_theory.mnist.classifier import load_classifier, train_classifier
 from gan_theory.mnist.data import to_images, to_pixels
 from gan_theory.mnist.evaluation import Judge
 from gan_theory.mnist.run import _means, _random, _SyncedBatchNorm
@@ -336,6 +336,50 @@ def test_seeds_go_up_to_the_last_of_32_bits(mnist):
     Run(SEED, mnist.x_train[:DIGITS], 2**32 - 1)
     with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 4294967295, not 4294967296"):
         Run(SEED, mnist.x_train[:DIGITS], 2**32)
+
+
+def test_arrays_may_lie_in_memory_as_they_like(mnist):
+    few, labels = mnist.x_train[:64], mnist.y_train[:64]
+    mirrored, swapped = np.ascontiguousarray(few[:, :, ::-1]), labels.astype(">i4")[::-1]
+    frozen = few[:, :, ::-1]
+    frozen.flags.writeable = False
+    runs = [
+        Run(RECIPES["cgan"], images, labels=digits)
+        for images, digits in ((mirrored, labels[::-1].astype(np.int64)), (frozen, swapped))
+    ]
+    one, other = (next(run.train_epoch()) for run in runs)
+    assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
+
+
+@pytest.mark.parametrize(("recipe", "n"), [("book", 129), ("dcgan", 65), ("seed", 129), ("book", 130)])
+def test_a_minibatch_of_one_is_refused_where_it_cannot_be_normalised(mnist, recipe, n):
+    if RECIPES[recipe].average and n % RECIPES[recipe].batch_size == 1:
+        with pytest.raises(ValueError, match=f"images must not leave a minibatch of one, .* as {n} do"):
+            Run(RECIPES[recipe], mnist.x_train[:n])
+    else:
+        assert len(list(Run(RECIPES[recipe], mnist.x_train[:n]).train_epoch())) == 2
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+def test_what_is_trained_takes_any_precision(default):
+    book, classifier = load_run("book"), load_classifier()
+    images = torch.from_numpy(load_mnist().x_test[:4]) / 255
+    z = torch.randn(4, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    wanted = book.generate(z), book.discriminate(images), *classifier.look(images)
+    try:
+        torch.set_default_dtype(default)
+        of_default = load_run("book"), load_classifier()
+        for b, c in ((book, classifier), of_default):
+            for given in (torch.float32, torch.float64):
+                x = images.to(given)
+                found = b.generate(z.to(given)), b.discriminate(x), *c.look(x)
+                for one, other in zip(found, wanted, strict=True):
+                    torch.testing.assert_close(one.float(), other, rtol=1e-3, atol=1e-4)
+            assert b.sample(2).isfinite().all()
+        steps = train_classifier(images.double(), torch.zeros(4).long(), epochs=1, random=torch.Generator())
+        assert np.isfinite([loss for _, loss in steps]).all()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_each_epochs_order_and_the_noise_have_streams_of_their_own(mnist, monkeypatch):
@@ -1093,6 +1137,20 @@ def test_a_run_is_shipped_and_loaded_and_judged_alike(small, tmp_path, monkeypat
 
 
 @pytest.mark.usefixtures("small")
+def test_ship_leaves_what_is_shipped_alone(tmp_path, monkeypatch, capsys):
+    out, runs = tmp_path / "run", tmp_path / "runs"
+    for module in ("__main__", "trained"):
+        monkeypatch.setattr(f"gan_theory.mnist.{module}.RUNS", runs)
+    train(out, epochs=1)
+    assert main(["ship", str(out), "--name", "a-run", "--samples", "100"]) == 0
+    before = {path.name: path.read_bytes() for path in (runs / "a-run").iterdir()}
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["ship", str(out), "--name", "a-run", "--samples", "100", "--log-only"])
+    said = capsys.readouterr().err
+    assert f"argument --name: a-run is shipped already; remove {runs / 'a-run'} first" in said
+    assert {path.name: path.read_bytes() for path in (runs / "a-run").iterdir()} == before
+
+
 def test_ship_takes_a_run_whole_or_its_log_alone(tmp_path, monkeypatch, capsys):
     out, runs = tmp_path / "run", tmp_path / "runs"
     for module in ("__main__", "trained"):

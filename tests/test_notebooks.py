@@ -274,6 +274,15 @@ def test_labels_are_unique_and_of_a_known_kind():
     )
 
 
+def test_every_claim_has_a_label():
+    claim = r"\{prf:(?:theorem|proposition|lemma|corollary|definition)\}[^\n]*\n(?!:label:)"
+    none_of(
+        f"{name}: {found.strip()} has no label"
+        for name, text in TEXTS.items()
+        for found in re.findall(claim, text)
+    )
+
+
 def test_every_citation_has_a_source_and_every_source_is_cited():
     files = [path.read_text(encoding="utf-8") for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]]
     roles = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "".join(files))

@@ -393,6 +393,30 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
     assert str(nowhere.parent) in capsys.readouterr().err
 
 
+def test_a_command_that_is_stopped_leaves_the_old_log(tmp_path, monkeypatch):
+    out, measured = tmp_path / "runs.json", iter([{}, {}])
+    out.write_text("old")
+
+    def stopped(*_):
+        if (run := next(measured, None)) is None:
+            raise KeyboardInterrupt
+        return run
+
+    monkeypatch.setattr(f"{COMMAND}.measure", stopped)
+    assert main(["--out", str(out)]) == 130
+    assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]
+
+
+def test_players_of_any_precision_are_trained_in_single():
+    answers = []
+    for precision in (torch.float32, torch.float64):
+        G, D = (mlp(1, 4, 1, generator=seeded(i)).to(precision) for i in range(2))
+        answers.append(best_response(P_DATA, G, D, SHORT, random=seeded()))
+        assert G[0].weight.dtype == D[0].weight.dtype == precision
+    for one, other in zip(*(answer.parameters() for answer in answers), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("step", ["write_text", "replace"])
 def test_a_log_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
     tmp_path, monkeypatch, capsys, step

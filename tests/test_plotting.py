@@ -126,6 +126,16 @@ def test_an_arrow_needs_both_its_ends(ax):
         plotting.draw_mapping(ax, [0.0, 1.0], [0.0])
 
 
+@pytest.mark.parametrize(
+    ("ink", "given"), [(1.1, "float64 from 0 to 1.1"), (-0.1, "from -0.1 to 0"), (np.nan, "nan")]
+)
+def test_images_of_more_ink_than_there_is_are_refused(ax, ink, given):
+    images = np.zeros((2, 3, 3))
+    images[1, 0, 0] = ink
+    with pytest.raises(ValueError, match=rf"images must be in \[0, 1\], got .*{given}"):
+        plotting.draw_images(ax, images)
+
+
 def test_images_lie_row_after_row_in_dark_ink(ax):
     images = np.stack([np.full((28, 28), shade) for shade in (0.2, 0.4, 0.6, 0.8, 1.0)])
     plotting.draw_images(ax, images, columns=3)

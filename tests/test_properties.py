@@ -1097,7 +1097,7 @@ def test_a_pad_holds_ink_between_0_and_1_and_nothing_else(size, seed, shift):
 MARKS = [
     [Line("y", "a_b"), Area("y"), Point("mean", "mean", "m")],
     [Arrows("x", "y")],
-    [Images("images", columns=3)],
+    [Images("images", columns=3, size=4)],
 ]
 
 

@@ -51,7 +51,7 @@ def test_what_counts_as_near_and_as_hit():
     samples = torch.cat([inside.repeat(20, 1), at_left.repeat(19, 1), outside])
     assert ring.coverage(samples) == Coverage(1, 39 / 40)
     assert ring.coverage(samples, least=19) == Coverage(2, 39 / 40)
-    assert ring.coverage(samples.double()) == Coverage(1, 39 / 40)
+    assert ring.coverage(samples.double()) == ring.coverage(samples.half()) == Coverage(1, 39 / 40)
 
 
 @pytest.mark.parametrize(

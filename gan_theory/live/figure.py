@@ -12,6 +12,7 @@ import torch
 import traitlets
 from IPython import get_ipython
 
+from gan_theory.checks import check_tensor, is_real
 from gan_theory.live.export import Function, evaluate
 from gan_theory.live.picture import Number, Panel, check, draw
 from gan_theory.live.widget import Live, Task, encode
@@ -44,8 +45,11 @@ class Slider:
 
     def __post_init__(self) -> None:
         """Refuses what nobody could move."""
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(f"low must be less than high, both finite, not {self.low} and {self.high}")
+        for name in ("low", "high", "start", *(["step"] if self.step is not None else [])):
+            if not is_real(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, not {getattr(self, name)!r}")
+        if not 0 < self.high - self.low < math.inf:
+            raise ValueError(f"low must be less than high, not {self.low} and {self.high}")
         if not self.low <= self.start <= self.high:
             raise ValueError(f"start must lie in [{self.low}, {self.high}], not {self.start}")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
@@ -81,6 +85,7 @@ class Pad:
 
     def __post_init__(self) -> None:
         """Refuses what is no square picture."""
+        check_tensor(self.start, "start")
         square = self.start.ndim == 2 and self.start.shape[0] == self.start.shape[1]
         if not square or not ((self.start >= 0) & (self.start <= 1)).all():
             raise ValueError(f"start must be (size, size) in [0, 1], not {tuple(self.start.shape)}")
@@ -138,6 +143,13 @@ class LiveFigure(Live):
         given = {*sliders, *([pad.argument] if pad else [])}
         if arguments != given:
             raise TypeError(f"sliders must be for the arguments {sorted(arguments)}, not for {sorted(given)}")
+        for name, parts, kind in (
+            ("sliders", sliders.values(), Slider),
+            ("panels", panels, Panel),
+            ("numbers", numbers, Number),
+        ):
+            if strange := [part for part in parts if not isinstance(part, kind)]:
+                raise TypeError(f"{name} must each be a {kind.__name__}, not {strange[0]!r}")
         own = {*dir(LiveFigure), "sliders", "self"}
         if taken := [name for name in sliders if name in own or name.startswith("_")]:
             raise ValueError(f"sliders may not be called {taken}: these are names of the widget's own")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gan_theory import plotting
+from gan_theory.checks import is_integer, is_real
 
 __all__ = ["Area", "Arrows", "Images", "Line", "Number", "Panel", "Point", "check", "draw"]
 
@@ -77,6 +78,12 @@ class Images:
     columns: int = 10
     size: int = 28
 
+    def __post_init__(self) -> None:
+        """Refuses rows and pictures of nothing."""
+        for name in ("columns", "size"):
+            if not is_integer(getattr(self, name), 1):
+                raise ValueError(f"{name} must be a positive integer, not {getattr(self, name)!r}")
+
     def draw(self, ax: Axes, outputs: Mapping[str, Tensor], x: str) -> None:  # noqa: ARG002  (it has no x)
         """Draws them on Matplotlib's Axes."""
         plotting.draw_images(ax, outputs[self.images], self.columns)
@@ -121,10 +128,18 @@ class Panel:
 
     def __post_init__(self) -> None:
         """Refuses a panel of nothing."""
-        if not isinstance(self.marks, Sequence) or not self.marks:
+        kinds = Line | Area | Point | Arrows | Images
+        listed = isinstance(self.marks, Sequence) and self.marks
+        if not listed or not all(isinstance(mark, kinds) for mark in self.marks):
             raise TypeError(
                 f"marks must be a list of Line, Area, Point, Arrows or Images, not {self.marks!r}"
             )
+        for name in ("x_range", "y_range"):
+            ends = getattr(self, name)
+            if ends is not None and not (
+                isinstance(ends, Sequence) and len(ends) == 2 and all(map(is_real, ends))
+            ):
+                raise ValueError(f"{name} must be two finite numbers or None, not {ends!r}")
         if unknown := {mark.style for mark in self.marks if isinstance(mark, Line | Point)} - set(
             plotting.LINES
         ):
@@ -147,18 +162,26 @@ def check(panels: Sequence[Panel], numbers: Sequence[Number], outputs: Mapping[s
     """Raises a `ValueError` if something to be drawn is not there, or not of the shape it is drawn with."""
     if not panels:
         raise ValueError("panels must not be empty: a figure draws something")
-    drawn = [(number.output, 0) for number in numbers]
+    drawn = [(number.output, ()) for number in numbers]
     for panel in panels:
         for mark in panel.marks:
             names = {Point: ("x", "y"), Arrows: ("z", "x"), Images: ("images",)}.get(type(mark), ("y",))
-            drawn += [(getattr(mark, name), {Point: 0, Images: 3}.get(type(mark), 1)) for name in names]
-            drawn += [(panel.x, 1)] if isinstance(mark, Line | Area) else []
+            shape = (None,)  # of any size
+            if isinstance(mark, Point):
+                shape = ()
+            elif isinstance(mark, Images):
+                shape = None, mark.size, mark.size
+            drawn += [(getattr(mark, name), shape) for name in names]
+            drawn += [(panel.x, shape)] if isinstance(mark, Line | Area) else []
     if missing := sorted({name for name, _ in drawn} - set(outputs)):
         raise ValueError(f"panels and numbers may draw the outputs {list(outputs)}, not {missing}")
-    for name, dimensions in drawn:
-        if outputs[name].ndim != dimensions:
-            shape = {0: "()", 1: "(n,)", 3: "(n, size, size)"}[dimensions]
-            raise ValueError(f"the output {name!r} must have shape {shape}, not {tuple(outputs[name].shape)}")
+    for name, wanted in drawn:
+        given = tuple(outputs[name].shape)
+        if len(given) != len(wanted) or any(
+            size not in (None, n) for size, n in zip(wanted, given, strict=True)
+        ):
+            shape = str(wanted).replace("None", "n")
+            raise ValueError(f"the output {name!r} must have shape {shape}, not {given}")
 
 
 def draw(panels: Sequence[Panel], outputs: Mapping[str, Tensor], *lines: Sequence[str]) -> Figure:

@@ -65,7 +65,7 @@ class Live(anywidget.AnyWidget):
         picture: Figure,
         alt: str,
     ) -> None:
-        if len(alt.split()) < 4:
+        if not isinstance(alt, str) or len(alt.split()) < 4:
             raise ValueError(f"alt must describe what is shown in a few words, not {alt!r}")
         self._tasks, self._picture, self._alt = dict(tasks), picture, alt
         shapes = {

@@ -361,6 +361,8 @@ def _ship(options: argparse.Namespace) -> int:
     digits, folder = load_mnist(), options.run
     if not re.fullmatch(r"\w[\w.-]*", options.name):  # a folder of its own, in that of the runs
         raise _misuse("--name", f"must be letters, digits, '_', '.' and '-', not {options.name!r}")
+    if options.name in shipped():
+        raise _misuse("--name", f"{options.name} is shipped already; remove {RUNS / options.name} first")
     try:
         images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
         run = Run.from_checkpoint(folder / "checkpoint.safetensors", images, labels)

@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         if not is_integer(batch_size, 1):
             raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
         self.eval()
-        parts = [self(part) for part in images.split(batch_size)]
+        parts = [self(part) for part in images.to(self.hidden.weight.dtype).split(batch_size)]
         return Seen(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
@@ -93,8 +93,6 @@ def train_classifier(
         ValueError: If images, labels or epochs are not as said.
     """
     _check_digits(images)
-    if not images.isfinite().all():
-        raise ValueError("images must be finite, got NaN or infinity")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise ValueError(f"labels must be int64 of shape ({len(images)},), not {describe(labels)}")
     if labels.min() < 0 or labels.max() > 9:
@@ -106,7 +104,7 @@ def train_classifier(
     optimizer = torch.optim.Adam(classifier.parameters(), fused=True)
     batches = -(-len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)
-    padded = pad(images, (2, 2, 2, 2))
+    padded = pad(images.to(classifier.hidden.weight.dtype), (2, 2, 2, 2))
     for _ in range(epochs):
         classifier.train()
         for index in torch.randperm(len(images), generator=random).split(BATCH):
@@ -125,6 +123,8 @@ def _check_digits(images: Tensor) -> None:
         raise ValueError(f"images must be floating-point, of shape (n, 28, 28), not {describe(images)}")
     if not images.numel():
         raise ValueError(f"images must be one or more, not {describe(images)}")
+    if not images.isfinite().all():
+        raise ValueError("images must be finite, got NaN or infinity")
 
 
 def load_classifier() -> Classifier:

@@ -76,7 +76,9 @@ def to_pixels(images: np.ndarray | Tensor) -> Tensor:
     bytes_ = isinstance(images, np.ndarray | Tensor) and images.dtype in (np.uint8, torch.uint8)
     if not bytes_ or images.shape[1:] != (28, 28):
         raise ValueError(f"images must be uint8 of shape (n, 28, 28), not {describe(images)}")
-    return (torch.as_tensor(images).flatten(start_dim=1) / 127.5).sub_(1)
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images.copy())  # which may be read backwards, or not be written to
+    return (images.flatten(start_dim=1) / 127.5).sub_(1)
 
 
 def to_images(pixels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from gan_theory.checks import check_tensor, describe, is_integer
+from gan_theory.checks import check_flag, check_tensor, describe, is_integer
 from gan_theory.likelihood import ParzenWindow, parzen_sigma
 from gan_theory.mnist.classifier import Classifier
 from gan_theory.mnist.data import MNIST, TRAINED_ON
@@ -134,6 +134,7 @@ def class_divergence(classes: Tensor, shares: Tensor) -> float:
         raise ValueError(f"classes must be integers, of shape (n,), not {describe(classes)}")
     if shares.dim() != 1 or not shares.is_floating_point():
         raise ValueError(f"shares must be floating-point, of shape (k,), not {describe(shares)}")
+    classes = classes.long()
     if not len(classes) or classes.min() < 0 or classes.max() >= len(shares):
         raise ValueError(f"classes must be integers from 0 to {len(shares) - 1}, at least one, not {classes}")
     if not ((shares > 0).all() and abs(shares.sum() - 1) <= 1e-5):
@@ -175,7 +176,8 @@ def nearest(images: Tensor, data: Tensor) -> Tensor:
     _check_images(data, "data", least=1)
     if images.shape[1:] != data.shape[1:]:
         raise ValueError(f"images must be as large as data, not {describe(images)} beside {describe(data)}")
-    return torch.cdist(images.flatten(1), data.flatten(1)).argmin(1)
+    precision = torch.float64 if torch.float64 in (images.dtype, data.dtype) else torch.float32
+    return torch.cdist(images.flatten(1).to(precision), data.flatten(1).to(precision)).argmin(1)
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -201,7 +203,7 @@ def averaged(images: Tensor, neighbours: int = 5) -> Tensor:
     if not is_integer(neighbours, 0):
         raise ValueError(f"neighbours must be an integer and not negative, not {neighbours!r}")
     _check_images(images, "images", least=neighbours + 1)
-    flat = images.flatten(1)
+    flat = _flat(images)
     near = [torch.cdist(p, flat).topk(1 + neighbours, largest=False).indices for p in flat.split(1000)]
     return images[torch.cat(near)].mean(1)
 
@@ -224,7 +226,7 @@ def centroids(images: Tensor, count: int, *, seed: int = 0) -> Tensor:
 
     k_means = KMeans(count, init="random", n_init=1, max_iter=10, random_state=seed)
     with warnings.catch_warnings(action="ignore"):  # ten rounds are not all that it could use
-        k_means.fit(images.flatten(1).numpy())
+        k_means.fit(_flat(images).detach().numpy())
     return torch.from_numpy(k_means.cluster_centers_).float().unflatten(1, images.shape[1:])
 
 
@@ -236,6 +238,11 @@ def _check_images(images: Tensor, name: str, *, least: int) -> None:
         )
     if not images.isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def _flat(images: Tensor) -> Tensor:
+    """Images as points (n, h w), in a precision in which distances are computed."""
+    return images.flatten(1).to(torch.float64 if images.dtype == torch.float64 else torch.float32)
 
 
 class Judge:
@@ -251,8 +258,8 @@ class Judge:
         held_out: The digits on which σ is chosen, the first 1,000 held out, as the authors have it.
 
     Raises:
-        TypeError: If digits or classifier is not one.
-        ValueError: If the training digits are too few for any to be held out.
+        TypeError: If digits or classifier is not one, or on_test neither True nor False.
+        ValueError: If the images of digits are not uint8, or too few for any to be held out.
     """
 
     def __init__(self, digits: MNIST, classifier: Classifier, *, on_test: bool = True) -> None:
@@ -260,6 +267,9 @@ class Judge:
             raise TypeError(f"digits must be an MNIST, as load_mnist() gives it, not {type(digits).__name__}")
         if not isinstance(classifier, Classifier):
             raise TypeError(f"classifier must be a Classifier, not {type(classifier).__name__}")
+        check_flag(on_test, "on_test")
+        if not digits.x_train.dtype == digits.x_test.dtype == np.uint8:
+            raise ValueError(f"digits must be uint8, not {digits.x_train.dtype} and {digits.x_test.dtype}")
         held_out = torch.from_numpy(digits.x_train[TRAINED_ON:]) / 255
         if len(held_out) < 1002:
             raise ValueError(f"digits must have 1,002 or more held out, not {len(held_out)}")

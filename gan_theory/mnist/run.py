@@ -87,8 +87,8 @@ class Run:
 
     Raises:
         TypeError: If `recipe` is not a `Recipe`.
-        ValueError: If `images`, `labels` or `seed` is not as said above, or the number of processes does not
-            divide a minibatch.
+        ValueError: If `images`, `labels` or `seed` is not as said above, the number of processes does not
+            divide a minibatch, or one of a G with batch normalisation would have a single image.
     """
 
     def __init__(
@@ -119,13 +119,18 @@ class Run:
         if recipe.conditional:
             if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
                 raise ValueError(f"labels must be an array of integers, not {describe(labels)}")
-            labels = torch.from_numpy(labels)
+            labels = torch.from_numpy(labels.astype(np.int64))
             columns = recipe.columns(len(images), labels).to(self.fabric.device)
             self._data = torch.cat([self._data, columns], dim=1)
-            self._shares = torch.bincount(labels.long(), minlength=LABELS).double()
+            self._shares = torch.bincount(labels, minlength=LABELS).double()
         random = _random(seed, 0)
         self.generator = recipe.generator(generator=random).to(self.fabric.device)
         self.discriminator = recipe.discriminator(generator=random).to(self.fabric.device)
+        batch_norm = any(isinstance(module, _BatchNorm) for module in self.generator.modules())
+        if batch_norm and sizes[1] == 1:
+            raise ValueError(
+                f"images must not leave a minibatch of one, which has no variance, as {len(images)} do"
+            )
         self.generator_optimizer = recipe.generator_optimizer(self.generator)
         self.discriminator_optimizer = recipe.discriminator_optimizer(self.discriminator)
         self.average = None

@@ -92,6 +92,7 @@ class Trained:
         width = self.recipe.noise_dimensions + LABELS * self.recipe.conditional
         if not isinstance(z, Tensor) or z.dim() != 2 or z.shape[1] != width or not z.is_floating_point():
             raise ValueError(f"z must be a floating-point tensor of shape (n, {width}), not {describe(z)}")
+        z = z.to(next(self.generator.parameters()).dtype)
         return torch.cat([to_images(self.generator(part)[:, :784]) for part in z.split(1000)])
 
     def discriminate(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -110,7 +111,7 @@ class Trained:
             raise ValueError(f"images must be in [0, 1], not from {images.min():.4g} to {images.max():.4g}")
         if labels is not None and not self.recipe.conditional:
             raise ValueError(f"labels must not be given: the D of {self.recipe.name} looks at none")
-        x = images.flatten(1) * 2 - 1
+        x = images.to(next(self.discriminator.parameters()).dtype).flatten(1) * 2 - 1
         if self.recipe.conditional:
             x = torch.cat([x, self.recipe.columns(len(x), labels)], dim=1)
         return torch.cat([self.discriminator(part).squeeze(1) for part in x.split(1000)]).sigmoid()
@@ -160,7 +161,7 @@ def load_run(name: str) -> Trained:
     >>> load_run("book").sample(3).shape
     torch.Size([3, 28, 28])
     """
-    if name not in shipped():
+    if not isinstance(name, str) or name not in shipped():
         raise ValueError(f"name must be one of {', '.join(shipped())}, not {name!r}")
     folder = RUNS / name
     try:

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         for target, kind, seed in tqdm(plan, unit=" runs", disable=None):
             log["runs"].append(measure(target, kind, seed, settings, options.looks))
-            _write_atomically(options.out, write(log))
+        _write_atomically(options.out, write(log))  # one that is stopped leaves what was there
     except (OSError, FloatingPointError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +16,7 @@ from torch.distributions import Categorical, Distribution, Laplace, MixtureSameF
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
-from gan_theory.checks import check_elementwise, check_random, is_integer, is_real
+from gan_theory.checks import check_elementwise, check_flag, check_random, is_integer, is_real
 from gan_theory.densities import Pushforward
 from gan_theory.distributions import as_density
 from gan_theory.divergences import js_divergence
@@ -84,6 +85,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuses what no run can be made with."""
+        for name in ("saturating", "stratified"):
+            check_flag(getattr(self, name), name)
         for name in ("iterations", "discriminator_steps", "batch_size", "response_steps"):
             given = getattr(self, name)
             if not is_integer(given, 1):
@@ -214,7 +217,7 @@ def best_response(
         random: Where the batches are drawn from.
 
     Returns:
-        The trained copy.
+        The trained copy, in float32.
 
     Raises:
         TypeError, ValueError: As `play`; `TypeError` also if G or D is not a module.
@@ -222,7 +225,7 @@ def best_response(
     _check_module(G, "G")
     _check_module(D, "D")
     check_random(random, "random")
-    s, D = _checked(settings), deepcopy(D)
+    s, G, D = _checked(settings), deepcopy(G).float(), deepcopy(D).float()
     real, noise = _batches(p_data, s, random)
     optimizer = Adam(D.parameters(), lr=s.discriminator_learning_rate, fused=True)
     schedule = CosineAnnealingLR(optimizer, s.response_steps)
@@ -324,16 +327,17 @@ def _batches(
 def _quantile(p: Distribution) -> Callable[[Tensor], Tensor]:
     """The inverse of the distribution function, by a table where there is no `icdf`."""
     as_density(p, "p_data")
-    try:
+    with suppress(NotImplementedError):
         p.icdf(torch.tensor(0.5, dtype=torch.float64))
-    except NotImplementedError:
+        return lambda u: p.icdf(u.clamp(1e-9, 1 - 1e-9))
+    try:
         far = 12 * p.stddev.item()
         x = np.linspace(p.mean.item() - far, p.mean.item() + far, _TABLE)
-        try:
-            up_to = p.cdf(torch.from_numpy(x)).numpy()
-        except (NotImplementedError, ValueError):  # the latter beyond the end of a support
-            raise ValueError(
-                f"p_data must have a quantile function, or a cdf on the whole line, got {p!r}"
-            ) from None
-        return lambda u: torch.from_numpy(np.interp(u.numpy(), up_to, x))
-    return lambda u: p.icdf(u.clamp(1e-9, 1 - 1e-9))
+        up_to = p.cdf(torch.from_numpy(x)).detach().numpy()
+    except (NotImplementedError, ValueError):  # the latter beyond the end of a support
+        raise ValueError(
+            f"p_data must have a quantile function, or a cdf on the whole line, got {p!r}"
+        ) from None
+    if np.diff(up_to).max() > 1e-3:  # the table would show as steps in a batch
+        raise ValueError(f"p_data must not have parts so narrow beside its whole width, got {p!r}")
+    return lambda u: torch.from_numpy(np.interp(u.numpy(), up_to, x))
