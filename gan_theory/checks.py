@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def is_integer(value: object, least: int) -> bool:
-    """Whether it is an integer of Python, at least so large; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    """Whether it is an integer of Python or of NumPy, at least so large; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 def is_real(value: object) -> bool:
-    """Whether it is a real number that a float can hold, of Python, of NumPy or a tensor of no dimensions."""
+    """Whether it is a real number of Python, NumPy or a tensor without dimensions, which a float can hold."""
     if isinstance(value, Tensor):
         return (
             value.dim() == 0

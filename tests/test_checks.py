@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from gan_theory.checks import check_elementwise, is_real
+from gan_theory.checks import check_elementwise, is_integer, is_real
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), 10**400])
+def test_an_integer_is_one_also_in_numpy(value):
+    assert is_integer(value, 3) and not is_integer(value, 10**401)
+
+
+@pytest.mark.parametrize("value", ["3", None, True, np.True_, 3.0, np.float64(3), torch.tensor(3)])
+def test_nothing_else_is_an_integer(value):
+    assert not is_integer(value, 0)
 
 
 @pytest.mark.parametrize(

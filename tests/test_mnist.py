@@ -338,15 +338,20 @@ def test_seeds_go_up_to_the_last_of_32_bits(mnist):
         Run(SEED, mnist.x_train[:DIGITS], 2**32)
 
 
-def test_arrays_may_lie_in_memory_as_they_like(mnist):
+def test_arrays_may_lie_in_memory_as_they_like(mnist, tmp_path):
     few, labels = mnist.x_train[:64], mnist.y_train[:64]
     mirrored, swapped = np.ascontiguousarray(few[:, :, ::-1]), labels.astype(">i4")[::-1]
     frozen = few[:, :, ::-1]
     frozen.flags.writeable = False
     runs = [
-        Run(RECIPES["cgan"], images, labels=digits)
-        for images, digits in ((mirrored, labels[::-1].astype(np.int64)), (frozen, swapped))
+        Run(RECIPES["cgan"], images, seed, labels=digits)
+        for images, digits, seed in (
+            (mirrored, labels[::-1].astype(np.int64), 3),
+            (frozen, swapped, np.uint8(3)),
+        )
     ]
+    runs[1].save(tmp_path / "checkpoint")  # which tells the seed
+    runs[0].load(tmp_path / "checkpoint")
     one, other = (next(run.train_epoch()) for run in runs)
     assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
 

@@ -120,7 +120,7 @@ class Recipe:
     def columns(self, n: int, labels: Tensor | None) -> Tensor:
         """Labels (n,) as ten columns, one of them 1 and the others 0."""
         integers = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
-        whole = labels.long() if integers else None  # which all comparisons are made for
+        whole = labels.long() if integers else None  # uint16 and its like cannot be compared
         if not integers or labels.shape != (n,) or not ((whole >= 0) & (whole < LABELS)).all():
             raise ValueError(f"labels must be {n} integers from 0 to {LABELS - 1}, not {labels}")
         return one_hot(whole, LABELS).float()

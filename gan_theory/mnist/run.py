@@ -107,7 +107,7 @@ class Run:
             raise ValueError(f"images must be uint8 (n, 28, 28) with n ≥ 1, not {describe(images)}")
         if not is_integer(seed, 0) or seed >= 2**32:
             raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed = recipe, int(seed)
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         processes = self.fabric.world_size
         sizes = recipe.batch_size, len(images) % recipe.batch_size
