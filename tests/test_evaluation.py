@@ -273,6 +273,14 @@ def test_images_may_be_of_any_precision(digits, precision):
         torch.testing.assert_close(function(rounded.requires_grad_()).to(wanted), wanted, rtol=0, atol=0.01)
 
 
+def test_distances_have_the_precision_of_the_images():
+    """Differences that float32 does not tell."""
+    data = 0.5 + torch.tensor([3e-9, 1e-9, 2e-9, 0.5]).double()[:, None, None].expand(4, 2, 2)
+    middle = torch.full((1, 2, 2), 0.5).double()
+    assert nearest(middle, data).tolist() == nearest(middle.float(), data).tolist() == [1]
+    assert averaged(data, 1)[0].mean().item() == pytest.approx(0.5 + 2.5e-9, abs=1e-12)
+
+
 def test_averages_are_of_the_nearest():
     images = torch.tensor([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])[:, None, None].expand(6, 2, 2)
     found = averaged(images, neighbours=2)[:, 0, 0].tolist()

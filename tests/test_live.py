@@ -783,6 +783,12 @@ def test_a_pad_begins_with_a_square_picture(start):
         Pad("drawing", start, "Draw")
 
 
+def test_a_picture_may_be_a_single_pixel():
+    panel, outputs = Panel([Images("images", columns=1, size=1)]), {"images": torch.ones(1, 1, 1)}
+    (ax,) = draw([panel], outputs).axes
+    assert ax.images[0].get_array()[1, 1] == 1
+
+
 def test_a_pad_begins_with_a_tensor():
     with pytest.raises(TypeError, match="start must be a tensor, got ndarray"):
         Pad("drawing", np.zeros((3, 3)), "Draw")

@@ -136,6 +136,11 @@ def test_images_of_more_ink_than_there_is_are_refused(ax, ink, given):
         plotting.draw_images(ax, images)
 
 
+def test_images_may_be_off_by_rounding(ax):
+    plotting.draw_images(ax, np.array([[[-1e-6, 1 + 1e-6]]]))
+    assert ax.images[0].get_clim() == (0.0, 1.0)
+
+
 def test_images_lie_row_after_row_in_dark_ink(ax):
     images = np.stack([np.full((28, 28), shade) for shade in (0.2, 0.4, 0.6, 0.8, 1.0)])
     plotting.draw_images(ax, images, columns=3)
