@@ -73,12 +73,11 @@ def to_pixels(images: np.ndarray | Tensor) -> Tensor:
     >>> to_pixels(np.full((1, 28, 28), 255, dtype=np.uint8))[0, :3]
     tensor([1., 1., 1.])
     """
-    bytes_ = isinstance(images, np.ndarray | Tensor) and images.dtype in (np.uint8, torch.uint8)
-    if not bytes_ or images.shape[1:] != (28, 28):
+    in_bytes = isinstance(images, np.ndarray | Tensor) and images.dtype in (np.uint8, torch.uint8)
+    if not in_bytes or images.shape[1:] != (28, 28):
         raise ValueError(f"images must be uint8 of shape (n, 28, 28), not {describe(images)}")
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(images.copy())  # which may be read backwards, or not be written to
-    return (images.flatten(start_dim=1) / 127.5).sub_(1)
+    plain = images.copy() if isinstance(images, np.ndarray) else images  # may be read-only, or run backwards
+    return (torch.as_tensor(plain).flatten(start_dim=1) / 127.5).sub_(1)
 
 
 def to_images(pixels: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ print(perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 class PerSample(Dataset):
     """Digits as the field's scripts serve them: an image each, made a tensor, then normalised.
 
-    On the image they are those of torchvision's `MNIST`, `ToTensor()` and `Normalize((0.5,), (0.5,))`.
-    These also read the label and look at their arguments, and so are slower than this by about a third.
+    It does to an image what torchvision's `MNIST`, `ToTensor()` and `Normalize((0.5,), (0.5,))` do. These
+    also read the label and look at their arguments, and so are slower than this by about a third.
     """
 
     def __init__(self, images: np.ndarray) -> None:
