@@ -142,6 +142,7 @@ def test_missing_data_is_named(tmp_path, monkeypatch):
 
 def test_pixels_and_images_are_scaled(mnist):
     pixels = to_pixels(mnist.x_test[:100])
+    assert torch.equal(to_pixels(torch.from_numpy(mnist.x_test[:100])), pixels)
     assert pixels.dtype == torch.float32
     assert (pixels.min(), pixels.max()) == (-1, 1)
     np.testing.assert_allclose(to_images(pixels).numpy(), mnist.x_test[:100] / 255, atol=1e-6)
