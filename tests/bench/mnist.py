@@ -67,7 +67,7 @@ class PerSample(Dataset):
     """Digits as the field's scripts serve them: an image each, made a tensor, then normalised.
 
     It does to an image what torchvision's `MNIST`, `ToTensor()` and `Normalize((0.5,), (0.5,))` do. These
-    also read the label and look at their arguments, and so are slower than this by about a third.
+    also read the label and look at their arguments, and so are slower than this.
     """
 
     def __init__(self, images: np.ndarray) -> None:
