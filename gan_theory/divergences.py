@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
-from gan_theory.checks import is_real
+from gan_theory.checks import check_elementwise, is_real
 from gan_theory.distributions import LEAST, as_density, log_ratio, weigh
 from gan_theory.quadrature import Panels, integrate
 
@@ -192,10 +192,7 @@ def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[f
         raise ValueError(f"slope_at_infinity must be a number, math.inf or None, got {slope!r}")
     t = torch.logspace(-3, 3, 61, dtype=torch.float64)
     values = f(t)
-    if not isinstance(values, Tensor) or values.shape != t.shape:
-        raise ValueError(
-            f"f must be elementwise on tensors, got {values!r} for a tensor of shape {tuple(t.shape)}"
-        )
+    check_elementwise(values, t, "f")
     at_one = float(f(torch.ones(1, dtype=torch.float64)))
     if not abs(at_one) <= 1e-12:
         raise ValueError(f"f must have f(1) = 0, got {at_one}")

@@ -1157,6 +1157,7 @@ def test_ship_leaves_what_is_shipped_alone(tmp_path, monkeypatch, capsys):
     assert {path.name: path.read_bytes() for path in (runs / "a-run").iterdir()} == before
 
 
+@pytest.mark.usefixtures("small")
 def test_ship_takes_a_run_whole_or_its_log_alone(tmp_path, monkeypatch, capsys):
     out, runs = tmp_path / "run", tmp_path / "runs"
     for module in ("__main__", "trained"):
