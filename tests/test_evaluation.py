@@ -132,9 +132,11 @@ def test_frechet_distance_on_the_line_is_that_of_means_and_scales(dice):
     assert frechet_distance(x, y) == pytest.approx(exact.item(), rel=1e-5)
 
 
-def test_two_points_each_have_a_frechet_distance():
-    x = torch.tensor([[0.0], [2.0]])
-    assert frechet_distance(x, 2 * x + 3) == pytest.approx(16 + 2)  # (4 - 0)^2, and (2 - 1)^2 times 2
+@pytest.mark.parametrize("unit", [1.0, 1e-70, 1e70 / 7])
+def test_two_points_each_have_a_frechet_distance(unit):
+    x = unit * torch.tensor([[0.0], [2.0]], dtype=torch.float64)
+    exact = (16 + 2) * unit**2  # (4 - 0)^2, and (2 - 1)^2 times 2
+    assert frechet_distance(x, 2 * x + 3 * unit) == pytest.approx(exact, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize(
