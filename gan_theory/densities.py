@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from gan_theory.checks import check_elementwise, check_tensor, is_integer
-from gan_theory.distributions import Density, as_density
+from gan_theory.distributions import LEAST, Density, as_density
 
 _GRID = 4096  # cells, the finer where the prior has more structure, on which the branches of G are looked for
 _POLE = 1e6  # how far G may leap, in terms of its other values
@@ -37,7 +37,8 @@ class Pushforward(Distribution):
 
     The sum runs over every branch of the inverse, found numerically between the points where G turns. Where
     G' vanishes at a single point, the density is infinite there and integrable; next to such an x (unless it
-    is 0) float64 runs out of digits: an integral is good to 2e-9 where G turns, to 1e-7 where it halts.
+    is 0) float64 runs out of digits: an integral is good to 3e-9 where G turns or leaps, and to 1e-7 where it
+    halts.
 
     Args:
         prior: one-dimensional, unbatched, continuous distribution of z, supported on an interval.
@@ -150,8 +151,18 @@ class Pushforward(Distribution):
                     image.append(at_ends[side] if finite else self._limit(i, outwards))
             support.append((torch.minimum(*image), torch.maximum(*image)))
         singular = [*critical.values(), *(end for image in support for end in image)]
+        low, high = (torch.stack(ends).detach() for ends in zip(*support, strict=True))
+        seen = [self._x[first : last + 1] for first, last in self._branches]
+        least, largest = torch.stack([x.min() for x in seen]), torch.stack([x.max() for x in seen])
+
+        def log_prob(x: Tensor) -> Tensor:
+            log_p, column = self.log_prob(x), x.unsqueeze(1)
+            unseen = ((low < column) & (column < least)) | ((largest < column) & (column < high))
+            # Where only a z can lead that is too far out to be looked at, the density is positive, too.
+            return torch.where(unseen.any(1) & (log_p == -math.inf), LEAST, log_p)
+
         return Density(
-            self.log_prob,
+            log_prob,
             support,
             knots=self._x[:: len(self._x) // _KNOTS].numpy(),
             singular=[point for point in singular if torch.isfinite(point)],

@@ -202,8 +202,15 @@ def _structure(d: Distribution) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def _image(transform: Transform, end: Tensor) -> Tensor:
-    """The image of an end of a support: at infinity the bound of the codomain, where a sigmoid is clipped."""
+    """The image of an end of a support: at infinity the bound of the codomain, where a sigmoid is clipped.
+
+    And the other way round: at the bound of the domain infinity, where a logit is clipped.
+    """
     image = transform(end)
+    if transform.codomain is constraints.real:
+        bounds = (getattr(transform.domain, bound, math.nan) for bound in ("lower_bound", "upper_bound"))
+        at_bound = torch.stack([end == bound for bound in bounds]).any(0)
+        return torch.where(at_bound, image.sign() * math.inf, image)
     for bound in ("lower_bound", "upper_bound"):
         limit = torch.as_tensor(getattr(transform.codomain, bound, math.inf), dtype=torch.float64)
         image = torch.where(torch.isinf(end) & ((image - limit).abs() < 1e-6), limit, image)

@@ -208,11 +208,13 @@ def _check_convex(f: Callable[[Tensor], Tensor], slope: float | None) -> tuple[f
         raise ValueError(
             f"slope_at_infinity must be at least {chords[-1].item():.6g}, f's slope below 1000, got {slope!r}"
         )
-    if slope is None:
-        large = torch.tensor([1e140, 1e150], dtype=torch.float64)
-        slopes = (f(large) / large).tolist()
-        slope = slopes[1] if abs(slopes[1] - slopes[0]) < 1e-9 * (1 + abs(slopes[1])) else math.inf
-    return at_zero, slope
+    large = torch.tensor([1e140, 1e150], dtype=torch.float64)
+    slopes = (f(large) / large).tolist()
+    digits = 1e-9 * (1 + abs(slopes[1]))
+    limit = slopes[1] if abs(slopes[1] - slopes[0]) < digits else math.inf
+    if slope is not None and (slope < slopes[1] - digits or slope > limit + digits):
+        raise ValueError(f"slope_at_infinity must be that of f, {slopes[1]:.6g} below 1e150, got {slope!r}")
+    return at_zero, limit if slope is None else slope
 
 
 def _growth(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:

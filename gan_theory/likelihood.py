@@ -146,6 +146,10 @@ def _start(name: str, given: Tensor | float, constraint: constraints.Constraint)
     start = torch.as_tensor(given, dtype=torch.float64).detach()
     if not constraint.check(start).all():
         raise ValueError(f"{name} must start within {constraint}, got {start.tolist()}")
+    ends = [getattr(constraint, bound, math.nan) for bound in ("lower_bound", "upper_bound")]
+    ends += [0.0] if constraint is constraints.simplex else []
+    if any((start == end).any() for end in ends):  # no step leads away from there
+        raise ValueError(f"{name} must start within {constraint}, not at its edge, got {start.tolist()}")
     bijection = biject_to(constraint)
     return bijection, bijection.inv(start).clone().requires_grad_()
 

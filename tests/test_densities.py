@@ -16,6 +16,7 @@ from torch.distributions import (
     Cauchy,
     Chi2,
     Exponential,
+    Laplace,
     LogNormal,
     MixtureSameFamily,
     Normal,
@@ -160,6 +161,37 @@ def test_divergences_of_pushforwards():
     close(kl_divergence(sine, STANDARD), t(float(mp.re(oracle) / mp.pi + mp.log(2 * mp.pi) / 2)))
     assert kl_divergence(STANDARD, sine) == math.inf
     close(wasserstein_1(Pushforward(STANDARD, torch.exp), LogNormal(t(0.0), t(1.0))), t(0.0))
+
+
+@pytest.mark.parametrize(
+    ("p", "prior", "G", "same"),
+    [
+        (STANDARD, STANDARD, lambda z: z, STANDARD),
+        (STANDARD, STANDARD, lambda z: -2 * z, Normal(t(0.0), t(2.0))),
+        (Normal(t(0.0), t(0.01)), STANDARD, lambda z: z, STANDARD),
+        (StudentT(t(3.0)), STANDARD, lambda z: z, STANDARD),
+        (Laplace(t(0.0), t(1.0)), Laplace(t(0.0), t(1.0)), lambda z: 2 * z, Laplace(t(0.0), t(2.0))),
+        (Exponential(t(1.0)), STANDARD, torch.exp, LogNormal(t(0.0), t(1.0))),
+        (Exponential(t(1.0)), STANDARD, lambda z: (-z).exp(), LogNormal(t(0.0), t(1.0))),
+        (Exponential(t(1.0)), STANDARD, torch.square, Chi2(t(1.0))),
+    ],
+)
+def test_divergences_from_a_pushforward(p, prior, G, same):
+    """Its support goes on beyond the points at which it is looked at."""
+    close(kl_divergence(p, Pushforward(prior, G)), kl_divergence(p, same))
+
+
+def test_what_a_pushforward_leaves_out_is_infinitely_surprising():
+    apart = Pushforward(STANDARD, lambda z: z + torch.where(z > 0, 1.0, -1.0))
+    assert log_density(apart, t([0.0])) == -math.inf
+    assert (
+        kl_divergence(STANDARD, apart)
+        == kl_divergence(STANDARD, Pushforward(STANDARD, torch.tanh))
+        == math.inf
+    )
+    half = Pushforward(STANDARD, torch.exp)
+    assert log_density(half, t([-1.0])) == -math.inf
+    assert -math.inf < log_density(half, t([1e300])) < -1e4
 
 
 @pytest.mark.parametrize("turns", [1, 3])

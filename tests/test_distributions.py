@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from scipy.integrate import quad
+from scipy.stats import logistic, norm
 from torch.distributions import (
     AbsTransform,
     AffineTransform,
@@ -22,6 +24,7 @@ from torch.distributions import (
 )
 
 from gan_theory.distributions import as_density, log_density
+from gan_theory.divergences import kl_divergence
 from gan_theory.quadrature import integrate
 
 
@@ -80,6 +83,17 @@ def test_not_a_number_has_no_density():
 def test_a_squashed_normal_lives_between_0_and_1():
     p = TransformedDistribution(Normal(t(0.0), t(1.0)), SigmoidTransform())
     assert as_density(p, "p").support == [(0.0, 1.0)]
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0])
+def test_a_logistic_law_lives_on_the_whole_line_though_its_logit_is_clipped(scale):
+    steps = [SigmoidTransform().inv, AffineTransform(0.0, scale)]
+    p = TransformedDistribution(Uniform(t(0.0), t(1.0)), steps)
+    assert as_density(p, "p").support == [(-math.inf, math.inf)]
+    x = t([-700.0, -37.0, 0.0, 36.1, 40.0])
+    torch.testing.assert_close(log_density(p, x), -x.abs() - 2 * torch.log1p(torch.exp(-x.abs())))
+    exact, _ = quad(lambda x: norm.pdf(x) * (norm.logpdf(x) - logistic.logpdf(x)), -30, 30)
+    assert kl_divergence(Normal(t(0.0), t(1.0)), p).item() == pytest.approx(exact, rel=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,13 @@ def test_class_divergence_is_that_of_scipy(dice):
     assert class_divergence(classes, shares) == pytest.approx(stats.entropy(found, shares), rel=1e-6)
 
 
+def test_class_divergence_is_0_where_the_shares_agree_whatever_their_precision():
+    assert class_divergence(torch.arange(10), torch.full((10,), 0.1)) == 0
+    assert class_divergence(torch.tensor([0] + [1] * 9), torch.tensor([0.1, 0.9])) == pytest.approx(
+        0, abs=1e-14
+    )
+
+
 @pytest.mark.parametrize(
     ("classes", "shares", "message"),
     [

@@ -62,6 +62,7 @@ NAN, INF = math.nan, math.inf
 NORMAL, PLANE = Normal(0.0, 1.0), MultivariateNormal(torch.zeros(2), torch.eye(2))
 BROKEN = Normal(t(NAN), t(1.0), validate_args=False)
 PAIR = t([0.5, 0.5])
+ONES = t([1.0, 1.0, 0.0])
 BOXES = Uniform(t([[0.0, 0.0], [1.0, 1.0]]), t([[1.0, 1.0], [3.0, 3.0]]))
 NET, OTHER = mlp(1, 1), mlp(1, 1)
 DICE = torch.Generator().manual_seed(0)
@@ -74,6 +75,14 @@ JUDGE = Judge(MNIST._replace(x_train=MNIST.x_train[:51_002], x_test=DIGITS), CLA
 
 def square(u):
     return (u - 1) ** 2
+
+
+def entropy(u):
+    return torch.xlogy(u, u)
+
+
+def half_apart(u):
+    return (u - 1).abs() / 2
 
 
 OF_NET, OF_OTHER = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (NET, OTHER))
@@ -128,6 +137,9 @@ CALLS = [
     (gan_theory.f_divergence, (NORMAL, NORMAL, square, NAN), ValueError, "slope_at_infinity must.*got nan"),
     (gan_theory.f_divergence, (NORMAL, NORMAL, square, "inf"), ValueError, "slope_at_infinity.*got 'inf'"),
     (gan_theory.f_divergence, (NORMAL, NORMAL, square, PAIR), ValueError, "slope_at_infinity.*got tensor"),
+    (gan_theory.f_divergence, (NORMAL, NORMAL, entropy, 100.0), ValueError, "be that of f, 345.* got 100.0"),
+    (gan_theory.f_divergence, (NORMAL, NORMAL, half_apart, 0.6), ValueError, "be that of f, 0.5 .* got 0.6"),
+    (gan_theory.f_divergence, (NORMAL, NORMAL, half_apart, INF), ValueError, "be that of f, 0.5 .* got inf"),
     (
         gan_theory.f_divergence,
         (NORMAL, NORMAL, square, 3.0),
@@ -216,6 +228,24 @@ CALLS = [
         "loc must be a tensor of real numbers, got torch.complex64",
     ),
     (maximum_likelihood, (None, PAIR), TypeError, "family must be callable, got NoneType"),
+    (
+        lambda p: maximum_likelihood(Bernoulli, ONES, probs=p),
+        (0.0,),
+        ValueError,
+        "probs must .*edge, got 0.0",
+    ),
+    (
+        lambda p: maximum_likelihood(Bernoulli, ONES, probs=p),
+        (1.0,),
+        ValueError,
+        "probs must .*edge, got 1.0",
+    ),
+    (
+        lambda p: maximum_likelihood(Categorical, ONES, probs=p),
+        (t([1.0, 0.0]),),
+        ValueError,
+        r"probs must start within Simplex\(\), not at its edge, got \[1.0, 0.0\]",
+    ),
     (maximum_likelihood, (Normal, [0.0, 1.0]), TypeError, "x must be a tensor, got list"),
     (lambda m: maximum_likelihood(Normal, PAIR, loc=m, scale=1.0), ("a",), ValueError, "loc must .*got 'a'"),
     (lambda s: maximum_likelihood(Normal, PAIR, loc=0.0, scale=s), (INF,), ValueError, "scale must.*got inf"),

@@ -140,7 +140,8 @@ def class_divergence(classes: Tensor, shares: Tensor) -> float:
     if not ((shares > 0).all() and abs(shares.sum() - 1) <= 1e-5):
         raise ValueError(f"shares must be positive with sum 1, not {shares.tolist()}")
     found = torch.bincount(classes, minlength=len(shares)).double() / len(classes)
-    return torch.xlogy(found, found / shares).sum().item()
+    shares = shares.double() / shares.double().sum()
+    return torch.xlogy(found, found / shares).sum().clamp(min=0).item()
 
 
 def sharpness(images: Tensor) -> float:
