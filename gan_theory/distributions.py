@@ -129,7 +129,7 @@ def as_density(distribution: Distribution | Density, name: str) -> Density:
             f"{distribution!r}. Discrete distributions are given as probability vectors, where allowed"
         )
     low, high, knots = structure
-    log_prob = _inside(parts, low, high)
+    log_prob = _inside(parts, low, high, knots)
     if parts is not d:
         log_weights = _log_weights(d)
         present = torch.isfinite(log_weights)
@@ -206,10 +206,13 @@ def _image(transform: Transform, end: Tensor) -> Tensor:
 
     And the other way round: at the bound of the domain infinity, where a logit is clipped.
     """
-    image = transform(end)
+    bounds = [getattr(transform.domain, bound, math.nan) for bound in ("lower_bound", "upper_bound")]
+    at_bound = (end == bounds[0]) | (end == bounds[1])
+    fixed = at_bound | torch.isinf(
+        end
+    )  # whatever the parameters of the transform, which have no gradient there
+    image = torch.where(fixed, transform(end).detach(), transform(end.where(~fixed, 1.0)))
     if transform.codomain is constraints.real:
-        bounds = (getattr(transform.domain, bound, math.nan) for bound in ("lower_bound", "upper_bound"))
-        at_bound = torch.stack([end == bound for bound in bounds]).any(0)
         return torch.where(at_bound, image.sign() * math.inf, image)
     for bound in ("lower_bound", "upper_bound"):
         limit = torch.as_tensor(getattr(transform.codomain, bound, math.inf), dtype=torch.float64)
@@ -217,12 +220,12 @@ def _image(transform: Transform, end: Tensor) -> Tensor:
     return image
 
 
-def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Tensor]:
+def _inside(d: Distribution, low: Tensor, high: Tensor, knots: Tensor) -> Callable[[Tensor], Tensor]:
     """The log density, (n,) to (n,) or, for b components, (n, b); -inf without a gradient off [low, high]."""
     low, high = low.reshape(d.batch_shape), high.reshape(d.batch_shape)
-    # Within the support a density is positive, even where its logarithm overflows (Gumbel's does).
     if torch.isinf(low).all() and torch.isinf(high).all():
-        return lambda x: d.log_prob(x.unsqueeze(-1) if d.batch_shape else x).clamp(min=LEAST)
+        middle = knots[:, knots.shape[1] // 2].reshape(d.batch_shape).detach()
+        return lambda x: _at_least(d, x.unsqueeze(-1) if d.batch_shape else x, middle)
     floor, ceiling = low.nan_to_num(neginf=-1.0).detach(), high.nan_to_num(posinf=1.0).detach()
     within = torch.where(
         torch.isinf(high), floor + 1, torch.where(torch.isinf(low), ceiling - 1, (floor + ceiling) / 2)
@@ -237,9 +240,18 @@ def _inside(d: Distribution, low: Tensor, high: Tensor) -> Callable[[Tensor], Te
         x = x.unsqueeze(-1) if d.batch_shape else x
         inside = (x >= low) & (x <= high)
         outside = torch.where(x.isnan(), x, -math.inf)
-        return torch.where(inside, d.log_prob(torch.where(inside, x, within)).clamp(min=LEAST), outside)
+        return torch.where(inside, _at_least(d, torch.where(inside, x, within), within), outside)
 
     return log_prob
+
+
+def _at_least(d: Distribution, x: Tensor, safe: Tensor) -> Tensor:
+    """The log density at x, within the support: positive there even where its logarithm overflows."""
+    log_p = d.log_prob(x)
+    lost = log_p <= LEAST
+    if log_p.requires_grad and lost.any():  # what overflows has a derivative of ∞, and 0 times that is none
+        log_p = d.log_prob(torch.where(lost, safe, x))
+    return torch.where(lost, LEAST, log_p)
 
 
 def _log_weights(mixture: MixtureSameFamily) -> Tensor:

@@ -12,14 +12,17 @@ from torch.distributions import (
     Categorical,
     Distribution,
     Exponential,
+    Gumbel,
     Kumaraswamy,
     LogNormal,
     MixtureSameFamily,
     Normal,
+    Pareto,
     SigmoidTransform,
     TransformedDistribution,
     Uniform,
     VonMises,
+    Weibull,
     constraints,
 )
 
@@ -30,6 +33,10 @@ from gan_theory.quadrature import integrate
 
 def t(value):
     return torch.tensor(value, dtype=torch.float64)
+
+
+def stretched(p, scale):
+    return TransformedDistribution(p, AffineTransform(0.0, scale))
 
 
 def test_a_mixture_weighs_its_parts():
@@ -83,6 +90,31 @@ def test_not_a_number_has_no_density():
 def test_a_squashed_normal_lives_between_0_and_1():
     p = TransformedDistribution(Normal(t(0.0), t(1.0)), SigmoidTransform())
     assert as_density(p, "p").support == [(0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("family", "at", "q", "slope"),
+    [
+        (lambda x: Gumbel(x, t(1.0)), 0.5, Gumbel(t(0.0), t(1.0)), 1 - math.exp(-0.5)),
+        (lambda x: Gumbel(t([0.0, 9.0]) + x, t([1.0, 2.0])), 0.5, Gumbel(t(0.0), t(1.0)), 1 - math.exp(-0.5)),
+        (lambda x: Pareto(x, t(3.0)), 1.2, Pareto(t(1.0), t(3.0)), 3 / 1.2),
+        (lambda x: Weibull(x, t(1.5)), 1.2, Weibull(t(1.0), t(1.5)), 1.5 * (1.2**0.5 - 1 / 1.2)),
+        (lambda x: stretched(Exponential(t(1.0)), x), 1.3, Exponential(t(1.0)), 1 - 1 / 1.3),
+        (
+            lambda x: stretched(Exponential(t(1.0)), -x),
+            1.3,
+            stretched(Exponential(t(1.0)), -1.0),
+            1 - 1 / 1.3,
+        ),
+    ],
+)
+def test_what_overflows_on_the_way_leaves_the_gradient_a_number(family, at, q, slope):
+    x = t(at).requires_grad_()
+    p = family(x)
+    if p.batch_shape:  # a mixture, of which the other part has no weight
+        p = MixtureSameFamily(Categorical(t([1.0, 0.0])), p)
+    kl_divergence(p, q).backward()
+    assert x.grad.item() == pytest.approx(slope, rel=1e-7)
 
 
 @pytest.mark.parametrize("scale", [1.0, -1.0])
