@@ -427,6 +427,13 @@ def test_f_divergence_refuses_what_is_no_generator(f, message):
         f_divergence(normal(0.0, 1.0), normal(1.0, 1.0), f)
 
 
+def test_a_slope_that_comes_too_slowly_to_be_read_can_be_given():
+    """The slope of -t / log(t + e^2) tends to 0 like -1 / log t."""
+    f = lambda r: 1 / math.log(1 + math.e**2) - r / (r + math.e**2).log()
+    p, q = (Uniform(t(0.0), t(end)) for end in (2.0, 1.0))
+    assert agrees(f_divergence(p, q, f, 0.0), f(t(0.5)).item())
+
+
 PARAMETERS = st.tuples(st.floats(-50, 50), st.floats(-3, 3).map(lambda e: 10.0**e))
 
 

@@ -242,9 +242,9 @@ CALLS = [
     ),
     (
         lambda p: maximum_likelihood(Categorical, ONES, probs=p),
-        (t([1.0, 0.0]),),
+        (t([0.5, 0.5, 0.0]),),
         ValueError,
-        r"probs must start within Simplex\(\), not at its edge, got \[1.0, 0.0\]",
+        r"probs must start within Simplex\(\), not at its edge, got \[0.5, 0.5, 0.0\]",
     ),
     (maximum_likelihood, (Normal, [0.0, 1.0]), TypeError, "x must be a tensor, got list"),
     (lambda m: maximum_likelihood(Normal, PAIR, loc=m, scale=1.0), ("a",), ValueError, "loc must .*got 'a'"),
