@@ -208,9 +208,7 @@ def _image(transform: Transform, end: Tensor) -> Tensor:
     """
     bounds = [getattr(transform.domain, bound, math.nan) for bound in ("lower_bound", "upper_bound")]
     at_bound = (end == bounds[0]) | (end == bounds[1])
-    fixed = at_bound | torch.isinf(
-        end
-    )  # whatever the parameters of the transform, which have no gradient there
+    fixed = at_bound | torch.isinf(end)  # where the parameters of the transform change nothing
     image = torch.where(fixed, transform(end).detach(), transform(end.where(~fixed, 1.0)))
     if transform.codomain is constraints.real:
         return torch.where(at_bound, image.sign() * math.inf, image)

@@ -81,8 +81,8 @@ def maximum_likelihood(
 
     Raises:
         TypeError: if family is not callable, or x or a starting tensor not one of real numbers.
-        ValueError: if no parameter is given, or one does not start with finite numbers within its constraint;
-            or as `log_likelihood`.
+        ValueError: if no parameter is given, or one does not start with finite numbers within its constraint,
+            and not at its edge; or as `log_likelihood`.
         ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
             has no maximum, or is not smooth there, or the search has come to a saddle.
 

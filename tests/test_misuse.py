@@ -62,7 +62,7 @@ NAN, INF = math.nan, math.inf
 NORMAL, PLANE = Normal(0.0, 1.0), MultivariateNormal(torch.zeros(2), torch.eye(2))
 BROKEN = Normal(t(NAN), t(1.0), validate_args=False)
 PAIR = t([0.5, 0.5])
-ONES = t([1.0, 1.0, 0.0])
+TOSSES = t([1.0, 1.0, 0.0])
 BOXES = Uniform(t([[0.0, 0.0], [1.0, 1.0]]), t([[1.0, 1.0], [3.0, 3.0]]))
 NET, OTHER = mlp(1, 1), mlp(1, 1)
 DICE = torch.Generator().manual_seed(0)
@@ -229,19 +229,19 @@ CALLS = [
     ),
     (maximum_likelihood, (None, PAIR), TypeError, "family must be callable, got NoneType"),
     (
-        lambda p: maximum_likelihood(Bernoulli, ONES, probs=p),
+        lambda p: maximum_likelihood(Bernoulli, TOSSES, probs=p),
         (0.0,),
         ValueError,
         "probs must .*edge, got 0.0",
     ),
     (
-        lambda p: maximum_likelihood(Bernoulli, ONES, probs=p),
+        lambda p: maximum_likelihood(Bernoulli, TOSSES, probs=p),
         (1.0,),
         ValueError,
         "probs must .*edge, got 1.0",
     ),
     (
-        lambda p: maximum_likelihood(Categorical, ONES, probs=p),
+        lambda p: maximum_likelihood(Categorical, TOSSES, probs=p),
         (t([0.5, 0.5, 0.0]),),
         ValueError,
         r"probs must start within Simplex\(\), not at its edge, got \[0.5, 0.5, 0.0\]",
