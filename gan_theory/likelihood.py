@@ -82,9 +82,11 @@ def maximum_likelihood(
     Raises:
         TypeError: if family is not callable, or x or a starting tensor not one of real numbers.
         ValueError: if no parameter is given, or one does not start with finite numbers within its constraint,
-            and not at its edge; or as `log_likelihood`.
+            and not at its edge, or its constraint is none of an interval or a simplex; or as
+            `log_likelihood`.
         ArithmeticError: if the search does not end where a Newton step has nothing to gain: the likelihood
-            has no maximum, or is not smooth there, or the search has come to a saddle.
+            has no maximum, or is not smooth there, or the search has come to a saddle, or to where a
+            parameter, or x, is impossible.
 
     Source:
         Fisher 1922; Liu and Nocedal 1989 for L-BFGS.
@@ -128,8 +130,15 @@ def maximum_likelihood(
         line_search_fn="strong_wolfe",
     )
     with torch.enable_grad():
-        optimizer.step(closure)
-        gain = _finish(loss, list(free.values()))
+        closure()  # what is wrong with the family or with x is so at the start
+        try:
+            optimizer.step(closure)
+            gain = _finish(loss, list(free.values()))
+        except ValueError as left:
+            raise ArithmeticError(
+                "no maximum of the likelihood was reached:"
+                " the search came to where the family, or x, is impossible"
+            ) from left
     if not gain < 1e-12:
         raise ArithmeticError(
             f"no maximum of the likelihood was reached: a Newton step would gain {gain:.3g} nats each"
@@ -150,7 +159,12 @@ def _start(name: str, given: Tensor | float, constraint: constraints.Constraint)
     ends += [0.0] if constraint is constraints.simplex else []
     if any((start == end).any() for end in ends):  # no step leads away from there
         raise ValueError(f"{name} must start within {constraint}, not at its edge, got {start.tolist()}")
-    bijection = biject_to(constraint)
+    try:
+        bijection = biject_to(constraint)
+    except NotImplementedError as unknown:
+        raise ValueError(
+            f"{name} must be free to move on a line, an interval or a simplex, not {constraint}"
+        ) from unknown
     return bijection, bijection.inv(start).clone().requires_grad_()
 
 

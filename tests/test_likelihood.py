@@ -8,7 +8,9 @@ import scipy.stats
 import torch
 from torch.distributions import (
     Bernoulli,
+    Binomial,
     Categorical,
+    Cauchy,
     Distribution,
     Exponential,
     Laplace,
@@ -203,6 +205,26 @@ def test_maximum_likelihood_misuse():
         maximum_likelihood(Normal, t([0.0, 1.0]))
     with pytest.raises(ArithmeticError, match="no maximum"):  # one observation: the scale falls to 0
         maximum_likelihood(Normal, t([1.0]), loc=0.0, scale=1.0)
+
+
+@pytest.mark.parametrize("family", [Normal, Laplace, Cauchy])
+@pytest.mark.parametrize("at", [0.0, 0.1, 2.0, -7.0, 1e3])
+def test_a_scale_that_falls_to_0_has_no_maximum(family, at):
+    with pytest.raises(ArithmeticError, match="no maximum of the likelihood was reached"):
+        maximum_likelihood(family, t([at] * 5), loc=0.0, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "start"),
+    [
+        (Uniform, {"low": -5.0, "high": 5.0}),  # the most likely one has the observations at its ends
+        (Pareto, {"scale": 0.5, "alpha": 1.0}),  # and so has this one
+        (lambda probs: Binomial(10, probs), {"probs": 0.9}),  # free to leave (0, 1)
+    ],
+)
+def test_a_search_that_comes_to_the_impossible_has_no_maximum(family, start):
+    with pytest.raises(ArithmeticError, match="came to where the family, or x, is impossible"):
+        maximum_likelihood(family, t([1.0, 2.0, 3.0]), **start)
 
 
 @pytest.mark.parametrize("dimension", [1, 3])

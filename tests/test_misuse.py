@@ -246,6 +246,12 @@ CALLS = [
         ValueError,
         r"probs must start within Simplex\(\), not at its edge, got \[0.5, 0.5, 0.0\]",
     ),
+    (
+        lambda c: maximum_likelihood(MultivariateNormal, PAIR[None], loc=PAIR, covariance_matrix=c),
+        (torch.eye(2),),
+        ValueError,
+        "covariance_matrix must be free to move on a line, an interval or a simplex, not PositiveDefinite",
+    ),
     (maximum_likelihood, (Normal, [0.0, 1.0]), TypeError, "x must be a tensor, got list"),
     (lambda m: maximum_likelihood(Normal, PAIR, loc=m, scale=1.0), ("a",), ValueError, "loc must .*got 'a'"),
     (lambda s: maximum_likelihood(Normal, PAIR, loc=0.0, scale=s), (INF,), ValueError, "scale must.*got inf"),
