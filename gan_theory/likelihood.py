@@ -50,13 +50,14 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         raise ValueError("x must be observations, got NaN")
     if x.dim() != 1 + len(p.event_shape) or x.shape[1:] != p.event_shape or not len(x):
         raise ValueError(f"x must have shape (n,) + {tuple(p.event_shape)} with n >= 1, got {tuple(x.shape)}")
+    x = x if x.is_floating_point() else x.double()  # counts, which PyTorch's Bernoulli wants as floats
     inside = p.support.check(x)
     if not inside.all():
         if isinstance(p, MixtureSameFamily):  # its support is, in PyTorch, what all components share
             if p.event_shape or p.support.is_discrete:
                 raise ValueError(f"x must be in the support of each component of {p!r}")
             return log_density(p, x).sum()
-        return torch.tensor(-math.inf, dtype=x.dtype if x.is_floating_point() else torch.float64)
+        return torch.tensor(-math.inf, dtype=x.dtype)
     return p.log_prob(x).sum()
 
 
@@ -236,9 +237,7 @@ class ParzenWindow:
             raise ValueError(f"sigma must be from {1 / _LARGEST:g} to {_LARGEST:g}, got {sigma!r}")
         self.event_shape = samples.shape[1:]
         self.sigma = float(sigma)
-        flat = samples.double().reshape(len(samples), -1)
-        self._centre = flat.mean(0)  # squared distances are expanded: near the origin they keep their digits
-        self._samples = flat - self._centre
+        self._samples = samples.double().reshape(len(samples), -1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""The log density :math:`\log \hat p(x)`.
@@ -256,22 +255,24 @@ class ParzenWindow:
         check_tensor(x, "x")
         if x.dim() < 1 or x.shape[1:] != self.event_shape:
             raise ValueError(f"x must have shape (m,) + {tuple(self.event_shape)}, got {tuple(x.shape)}")
-        flat = x.double().reshape(len(x), self._samples.shape[1]) - self._centre
-        return self._log_probs(flat, [self.sigma])[0]
+        return self._log_probs(x.double().reshape(len(x), self._samples.shape[1]), [self.sigma])[0]
 
     def _log_probs(self, flat: Tensor, sigmas: Sequence[float]) -> Tensor:
-        """The log densities with several kernels at points less the centre: (len(sigmas), m)."""
+        """The log densities with several kernels at points: (len(sigmas), m)."""
         n, d = self._samples.shape
-        # The matrix product is fast; it loses the digits of distances small beside the norms of their points.
-        largest = max(part.abs().max().item() for part in (self._samples, flat) if len(part))
+        # The matrix product is fast; it loses the digits of distances small beside the norms of their points,
+        # which are least about the centre.
+        centre = self._samples.mean(0)
+        samples, points = self._samples - centre, flat - centre
+        largest = max(part.abs().max().item() for part in (samples, points) if len(part))
         lost = d * (largest / min(sigmas)) * (largest / min(sigmas)) * torch.finfo(torch.float64).eps
         fast = bool(flat.isfinite().all()) and lost < 1e-10
-        norms = self._samples.square().sum(1)
+        norms = samples.square().sum(1)
         parts = []
-        for part in flat.split(max(1, _CHUNK // n)):
+        for part in (points if fast else flat).split(max(1, _CHUNK // n)):
             if fast:
                 lengths = part.square().sum(1, keepdim=True) + norms
-                squared = torch.addmm(lengths, part, self._samples.T, alpha=-2).clamp_(min=0)
+                squared = torch.addmm(lengths, part, samples.T, alpha=-2).clamp_(min=0)
             else:
                 squared = torch.cdist(part, self._samples, compute_mode="donot_use_mm_for_euclid_dist") ** 2
             nearest = squared.amin(1, keepdim=True)  # once for all kernels: no sum of exponentials is then 0
@@ -322,8 +323,8 @@ def parzen_sigma(samples: Tensor, held_out: Tensor, sigmas: Sequence[float]) -> 
         raise ValueError(f"held_out must have shape {expected}, got {tuple(held_out.shape)}")
     if not held_out.isfinite().all():
         raise ValueError("held_out must be finite, got NaN or infinity")
-    flat = held_out.double().reshape(len(held_out), -1) - window._centre  # noqa: SLF001  (of this module)
-    best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001  (likewise)
+    flat = held_out.double().reshape(len(held_out), -1)
+    best = int(window._log_probs(flat, sigmas).mean(1).argmax())  # noqa: SLF001  (of this module)
     if best in {0, len(sigmas) - 1}:
         raise ValueError(
             f"the best sigma, {sigmas[best]:.4g}, is at the edge of the grid, "

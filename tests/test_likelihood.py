@@ -59,6 +59,20 @@ def test_what_one_component_of_a_mixture_allows_is_possible():
 
 
 @pytest.mark.parametrize(
+    ("p", "counts", "by_hand"),
+    [
+        (Bernoulli(0.25), [1, 1, 0], 0.25**2 * 0.75),
+        (Poisson(2.0), [1, 3], math.exp(-4) * 2 * 8 / 6),
+        (Categorical(t([0.2, 0.8])), [0, 1, 1], 0.2 * 0.64),
+    ],
+)
+def test_counts_may_be_whole_numbers(p, counts, by_hand):
+    got = log_likelihood(p, torch.tensor(counts))
+    assert got.dtype == torch.float64
+    assert got.item() == pytest.approx(math.log(by_hand), rel=1e-6)  # the parameters may be float32
+
+
+@pytest.mark.parametrize(
     ("p", "possible"), [(Uniform(0.0, 2.0), torch.tensor([1.0])), (Poisson(t(1.0)), torch.tensor([1]))]
 )
 def test_the_impossible_has_the_type_of_the_possible(p, possible):
@@ -251,6 +265,14 @@ def test_parzen_keeps_small_distances_between_far_points(far):
     got = ParzenWindow(t([0.0, far]), 1e-3).log_prob(t([far - 0.001]))
     expected = scipy.stats.norm(far, 1e-3).logpdf(far - 0.001) - math.log(2)
     assert got.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("far", [1e4, -1e9, 1e300, 1e308])
+def test_parzen_keeps_its_digits_beside_a_sample_far_away(far):
+    near, x = t([0.1, 0.7, -0.3]), t([0.0, 0.2, 3.0])
+    got = ParzenWindow(torch.cat([near, t([far])]), 0.5).log_prob(x)  # the fourth window adds nothing
+    expected = scipy.stats.norm(near.numpy(), 0.5).pdf(x.numpy()[:, None]).sum(axis=1) / 4
+    np.testing.assert_allclose(got, np.log(expected), rtol=1e-13)
 
 
 def test_parzen_does_not_depend_on_chunks_or_order(monkeypatch):
