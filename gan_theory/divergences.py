@@ -2,7 +2,8 @@ r"""Divergences between one-dimensional distributions, in nats, exact in the tai
 
 Each is one formula in :math:`\log p` and :math:`\log q`, integrated for two `torch.distributions`, summed for
 two probability vectors, and written so that nothing cancels or overflows. Each can be differentiated once in
-the parameters of both arguments.
+the parameters of both arguments. (In an entry of a vector that is 0 the slope of most is infinite; there the
+gradient is 0, but that of the total variation and of the Wasserstein distance is right.)
 """
 
 import math
@@ -53,8 +54,8 @@ def kl_divergence(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
     """
     total = _total(_kl_integrand, p, q)
     if isinstance(p, Tensor):
-        # The integrand's - p + q sums to 0, but has a gradient in the entries of a vector.
-        excess = (p.double() - q.double()).sum()
+        # The integrand's - p + q sums to 0, but has a gradient in those entries of a vector that are not 0.
+        excess = p.double().where(p > 0, 0.0).sum() - q.double().where(q > 0, 0.0).sum()
         total = total + (excess - excess.detach())
     return _not_negative(total)
 
@@ -129,6 +130,9 @@ def total_variation(p: Distribution | Tensor, q: Distribution | Tensor) -> Tenso
     >>> total_variation(torch.tensor([0.5, 0.5]), torch.tensor([0.75, 0.25])).item()
     0.25
     """
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        p_shares, q_shares = _shares(p, q)
+        return ((p_shares - q_shares).abs().sum() / 2).clamp(0.0, 1.0)
     return _total(lambda log_p, log_q: (log_p.exp() - log_q.exp()).abs() / 2, p, q).clamp(0.0, 1.0)
 
 
@@ -264,8 +268,8 @@ def wasserstein_1(p: Distribution | Tensor, q: Distribution | Tensor) -> Tensor:
     3.0
     """
     if isinstance(p, Tensor) or isinstance(q, Tensor):
-        log_p, log_q = _log_vectors(p, q)
-        return (log_p.exp() - log_q.exp()).cumsum(0)[:-1].abs().sum()
+        p_shares, q_shares = _shares(p, q)
+        return (p_shares - q_shares).cumsum(0)[:-1].abs().sum()
     densities = as_density(p, "p"), as_density(q, "q")
     centre = float(np.median([np.median(d.knots) for d in densities]))
 
@@ -283,7 +287,8 @@ def _total(
 ) -> Tensor:
     """The integral, or the sum, of integrand(log p, log q)."""
     if isinstance(p, Tensor) or isinstance(q, Tensor):
-        return integrand(*_log_vectors(p, q)).sum()
+        logs = (torch.where(v > 0, v.where(v > 0, 1.0).log(), -math.inf) for v in _shares(p, q))
+        return integrand(*logs).sum()
     p_density, q_density = as_density(p, "p"), as_density(q, "q")
     return integrate(lambda x: integrand(p_density.log_prob(x), q_density.log_prob(x)), p_density, q_density)
 
@@ -295,9 +300,9 @@ def _not_negative(total: Tensor) -> Tensor:
     return total.clamp(min=0.0)
 
 
-def _log_vectors(p: Tensor, q: Tensor) -> list[Tensor]:
-    """Logarithms of two probability vectors, in float64; -inf, without a gradient, for 0."""
-    logs = []
+def _shares(p: Tensor, q: Tensor) -> list[Tensor]:
+    """Two probability vectors, in float64, which sum to 1."""
+    shares = []
     for name, vector in (("p", p), ("q", q)):
         if not isinstance(vector, Tensor):
             raise TypeError(
@@ -313,9 +318,7 @@ def _log_vectors(p: Tensor, q: Tensor) -> list[Tensor]:
             raise ValueError(
                 f"{name} must be non-negative and sum to 1, got sum {total:.9g}, least {least:.3g}"
             )
-        positive = vector > 0
-        share = vector.double() / total  # rounding, that of float32 above all, has left their sum beside 1
-        logs.append(torch.where(positive, share.where(positive, 1.0).log(), -math.inf))
+        shares.append(vector.double() / total)  # rounding, of float32 above all, has left the sum beside 1
     if len(p) != len(q):
         raise ValueError(f"p and q must have the same length, got {len(p)} and {len(q)}")
-    return logs
+    return shares

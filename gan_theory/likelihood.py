@@ -7,7 +7,15 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MixtureSameFamily, biject_to, constraints
+from torch.distributions import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Distribution,
+    MixtureSameFamily,
+    biject_to,
+    constraints,
+)
 from torch.distributions.transforms import Transform
 
 from gan_theory.checks import check_tensor, is_real
@@ -26,7 +34,8 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
         x: observations, (n,) + p.event_shape.
 
     Returns:
-        0-d tensor below inf, in nats, float64 if x is; -inf if an observation is outside the support.
+        0-d tensor below inf, in nats, float64 if x is; -inf if an observation is outside the support, or of
+        probability 0.
 
     Raises:
         TypeError: if p is not a distribution, or x not a tensor of real numbers.
@@ -58,7 +67,19 @@ def log_likelihood(p: Distribution, x: Tensor) -> Tensor:
                 raise ValueError(f"x must be in the support of each component of {p!r}")
             return log_density(p, x).sum()
         return torch.tensor(-math.inf, dtype=x.dtype)
+    if _has_no_probability(p, x).any():
+        return torch.tensor(-math.inf, dtype=x.dtype)
     return p.log_prob(x).sum()
+
+
+def _has_no_probability(p: Distribution, x: Tensor) -> Tensor:
+    """Where p gives x the probability 0 in so many words, which PyTorch takes for a little more."""
+    probs = p.__dict__.get("probs")  # logits are finite
+    if isinstance(p, Categorical) and probs is not None:
+        return probs[x.long()] == 0
+    if isinstance(p, Bernoulli | Binomial) and probs is not None:
+        return ((probs == 0) & (x > 0)) | ((probs == 1) & (x < getattr(p, "total_count", 1)))
+    return x.new_zeros((), dtype=torch.bool)
 
 
 def maximum_likelihood(
@@ -246,7 +267,7 @@ class ParzenWindow:
             x: (m, ...), each of the shape of one sample.
 
         Returns:
-            (m,) float64, in nats; NaN where x is.
+            (m,) float64, in nats; NaN where x is. It can be differentiated in x and the samples.
 
         Raises:
             TypeError: if x is not a tensor of real numbers.
@@ -272,13 +293,13 @@ class ParzenWindow:
         for part in (points if fast else flat).split(max(1, _CHUNK // n)):
             if fast:
                 lengths = part.square().sum(1, keepdim=True) + norms
-                squared = torch.addmm(lengths, part, samples.T, alpha=-2).clamp_(min=0)
+                squared = torch.addmm(lengths, part, samples.T, alpha=-2).clamp(min=0)
             else:
                 squared = torch.cdist(part, self._samples, compute_mode="donot_use_mm_for_euclid_dist") ** 2
             nearest = squared.amin(1, keepdim=True)  # once for all kernels: no sum of exponentials is then 0
-            squared -= nearest.where(nearest.isfinite(), 0.0)
+            squared = squared - nearest.where(nearest.isfinite(), 0.0)
             # An exponential below 1e-304 adds nothing to the 1 of the nearest, but denormal numbers are slow.
-            sums = [(squared / (-2 * s**2)).clamp_(min=-700).exp_().sum(1) for s in sigmas]
+            sums = [(squared / (-2 * s**2)).clamp(min=-700).exp().sum(1) for s in sigmas]
             parts.append(torch.stack(sums).log() - nearest.T / (2 * flat.new_tensor(sigmas)[:, None] ** 2))
         log_norms = [math.log(n) + d * (math.log(s) + math.log(2 * math.pi) / 2) for s in sigmas]
         return torch.cat([*parts, flat.new_empty(len(sigmas), 0)], 1) - flat.new_tensor(log_norms)[:, None]

@@ -318,7 +318,8 @@ def _power_law(mass: Tensor, noise: float, *, fades: bool) -> tuple[Tensor, floa
     if bool((mass.sign() != mass[0].sign()).any()):
         return mass[0], float(mass.detach().abs().max())
     first, second, _ = mass.abs().log().diff()
-    if max(first.item(), second.item()) <= _FLAT:
+    rises = max(first.item(), second.item()) <= _FLAT
+    if rises and not fades:
         return mass[0].detach().sign() * math.inf, 0.0
     rounding = 20 * noise  # tells nothing
     if (first - second).detach().abs() < rounding:
@@ -329,6 +330,9 @@ def _power_law(mass: Tensor, noise: float, *, fades: bool) -> tuple[Tensor, floa
         slope = mass[1] * (-k).exp() - mass[0]
     rest = mass[0] / k - slope / k**2
     missed = (mass[3] / ((mass[0] + 3 * slope) * (3 * k).exp()) - 1).abs() - rounding
+    if rises:  # for ever, or for a while, where a logarithm has just left its zero?
+        for_ever = bool(k <= 1e-3 and missed < 1e-3)
+        return (mass[0].detach().sign() * math.inf, 0.0) if for_ever else (mass[0], math.inf)
     # To first order: what is missed, if it lasts as a cubic that is 0 at the three has it; their own error.
     lasting = 0.1 if fades else 1 / (3 * k) + 1 / k**2 + 1 / k**3
     doubt = rest * (missed.clamp(min=0.0) * lasting + noise * (1 + 1 / k))

@@ -329,6 +329,35 @@ def test_gradients_of_vectors():
     torch.testing.assert_close(q.grad, (-p / q).detach(), rtol=1e-12, atol=0)
 
 
+def test_gradients_where_a_probability_is_0():
+    def slopes(divergence, p, q):
+        p, q = t(p).requires_grad_(), t(q).requires_grad_()
+        return [slope.tolist() for slope in torch.autograd.grad(divergence(p, q), (p, q))]
+
+    one_hot = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]
+    assert slopes(wasserstein_1, *one_hot) == [[2.0, 1.0, 0.0], [-2.0, -1.0, 0.0]]
+    of_p, of_q = slopes(total_variation, [0.5, 0.5, 0.0], [0.25, 0.25, 0.5])
+    assert (of_p, of_q) == ([0.5, 0.5, -0.5], [-0.5, -0.5, 0.5])
+    of_p, of_q = slopes(kl_divergence, [0.5, 0.5, 0.0], [0.25, 0.75, 0.0])
+    assert of_p == pytest.approx([1 + math.log(2), 1 - math.log(1.5), 0.0])
+    assert of_q == pytest.approx([-2.0, -2 / 3, 0.0])  # minus p/q, which tends to 0 if p does first
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        ((0.113, 0.148), (1.73, 0.253)),
+        ((0.16, 0.18), (1.43, 0.24)),
+        ((0.14, 0.16), (1.03, 0.21)),
+        ((0.1, 0.15), (1.8, 0.24)),
+    ],
+)
+def test_what_rises_up_to_the_last_place_looked_at_is_not_taken_for_infinite(p, q):
+    """Near 1, log p/q has just left its zero where float64 ends, and a fiftieth of p lies beyond."""
+    with pytest.raises(ArithmeticError, match="cannot be decided: beyond x = 1 it falls like no power law"):
+        kl_divergence(Beta(*map(t, p)), Beta(*map(t, q)))
+
+
 F = {
     "kl": (lambda r: torch.xlogy(r, r), math.inf, kl_divergence),
     "tv": (lambda r: (r - 1).abs() / 2, 0.5, total_variation),

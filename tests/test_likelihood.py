@@ -73,6 +73,26 @@ def test_counts_may_be_whole_numbers(p, counts, by_hand):
 
 
 @pytest.mark.parametrize(
+    ("p", "possible", "impossible"),
+    [
+        (Bernoulli(t(0.0)), 0, 1),
+        (Bernoulli(t(1.0)), 1, 0),
+        (Binomial(4, t(0.0)), 0, 1),
+        (Binomial(4, t(1.0)), 4, 3),
+        (Categorical(t([0.0, 1.0])), 1, 0),
+    ],
+)
+def test_what_has_the_probability_0_is_impossible(p, possible, impossible):
+    assert log_likelihood(p, torch.tensor([possible] * 3)).item() == pytest.approx(0, abs=1e-12)
+    assert log_likelihood(p, torch.tensor([possible, impossible])) == -math.inf
+
+
+def test_what_is_only_rounded_to_the_probability_0_is_possible():
+    assert log_likelihood(Bernoulli(logits=t(-800.0)), torch.tensor([1])).item() == -800
+    assert log_likelihood(Categorical(logits=t([-800.0, 0.0])), torch.tensor([0])).item() == -800
+
+
+@pytest.mark.parametrize(
     ("p", "possible"), [(Uniform(0.0, 2.0), torch.tensor([1.0])), (Poisson(t(1.0)), torch.tensor([1]))]
 )
 def test_the_impossible_has_the_type_of_the_possible(p, possible):
@@ -273,6 +293,16 @@ def test_parzen_keeps_its_digits_beside_a_sample_far_away(far):
     got = ParzenWindow(torch.cat([near, t([far])]), 0.5).log_prob(x)  # the fourth window adds nothing
     expected = scipy.stats.norm(near.numpy(), 0.5).pdf(x.numpy()[:, None]).sum(axis=1) / 4
     np.testing.assert_allclose(got, np.log(expected), rtol=1e-13)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1e-4])  # by products of matrices, and by distances
+def test_parzen_has_the_slope_of_the_nearest_windows(sigma):
+    samples, x = t([0.0, 1.0, 2.5]).requires_grad_(), t([0.0, 0.4, 1.9]).requires_grad_()
+    slopes = torch.autograd.grad(ParzenWindow(samples, sigma).log_prob(x).sum(), (x, samples))
+    pulls = (samples - x[:, None]).detach() / sigma**2
+    shares = (-(pulls**2) * sigma**2 / 2).softmax(dim=1)
+    torch.testing.assert_close(slopes[0], (shares * pulls).sum(1))
+    torch.testing.assert_close(slopes[1], -(shares * pulls).sum(0))
 
 
 def test_parzen_does_not_depend_on_chunks_or_order(monkeypatch):

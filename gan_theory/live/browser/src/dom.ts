@@ -18,7 +18,7 @@ export function button(label: string, pressed: () => void): HTMLButtonElement {
   return element("button", { type: "button", onclick: pressed }, label);
 }
 
-const SUBSCRIPT = /_\{?(\w+)\}?/g;
+const SUBSCRIPT = /_\{?([\w\p{L}]+)\}?/gu;
 
 /** A label with `a_b` and `a_{bc}` as subscripts. */
 export const typeset = (label: string): Children =>

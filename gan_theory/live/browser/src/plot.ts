@@ -131,11 +131,13 @@ export class Plot {
     const pixel = devicePixelRatio;
     const at = (x = 0, y = 0): [number, number] => [plot.valToPos(x, "x", true), plot.valToPos(y, "y", true)];
     ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, 0, bbox.width, ctx.canvas.height);
-    ctx.clip();
     ctx.lineWidth = 1.4 * pixel;
     for (const mark of this.#panel.marks) {
+      const room = mark.kind === "Point" ? 5 * pixel : 0; // a dot at an end of the axis is whole
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left - room, 0, bbox.width + 2 * room, ctx.canvas.height);
+      ctx.clip();
       const [xs, ys, zs] = [this.#arrays[mark.x], this.#arrays[mark.y], this.#arrays[mark.z]];
       ctx.fillStyle = color(styleOf(mark));
       ctx.strokeStyle = color("p_g");
@@ -144,6 +146,7 @@ export class Plot {
       for (const [i, z] of zs?.entries() ?? []) trace(ctx, at(z, 0), at(xs?.[i], 1), 7 * pixel);
       ctx.fill();
       ctx.stroke();
+      ctx.restore();
     }
     if (this.#pen !== undefined && document.activeElement === plot.over)
       ctx.fillRect(at(this.#pen)[0], bbox.top, pixel, bbox.height);

@@ -34,7 +34,8 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
   const data = choice([...Object.keys(targets), OWN]);
   const loss = choice(["non-saturating", "saturating"]);
   const k = choice(["1", "2", "3", "5", "10", "20"]);
-  const seed = element("input", { type: "number", value: `${spec.seed}`, min: "0" });
+  const wanted = { type: "number", required: true, min: "0", max: `${2 ** 32 - 1}` };
+  const seed = element("input", { ...wanted, value: `${spec.seed}` });
   const rates = Object.entries(spec.sliders).map(([player, slider]) => {
     const text = (power: number) => `${Number((10 ** power).toPrecision(2))}`;
     return { player, ...range(slider, text) };
@@ -147,7 +148,7 @@ export function training(host: HTMLElement, spec: Spec, compute: Compute): () =>
     play,
     button("One D step", () => once(() => step("discriminator"), look)),
     button("One G step", () => once(() => step("generator"), look)),
-    button("Reset", () => once(reset)),
+    button("Reset", () => seed.reportValidity() && once(reset)),
   ];
   const settings = [
     named("data", data),

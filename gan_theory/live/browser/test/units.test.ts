@@ -37,6 +37,7 @@ test("a number has four digits, a real minus sign, and a name where it is none",
 test("a label without subscripts can be read aloud", () => {
   assert.equal(plain("p_data"), "p data");
   assert.equal(plain("x_{max} of p_g"), "x max of p g");
+  assert.equal(plain("p_θ, σ"), "p θ, σ");
   assert.equal(plain("V(D, G)"), "V(D, G)");
 });
 
