@@ -258,7 +258,7 @@ class ParzenWindow:
             raise ValueError(f"sigma must be from {1 / _LARGEST:g} to {_LARGEST:g}, got {sigma!r}")
         self.event_shape = samples.shape[1:]
         self.sigma = float(sigma)
-        self._samples = samples.double().reshape(len(samples), -1)
+        self._samples = samples.double().reshape(len(samples), -1).clone()  # as they are now
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""The log density :math:`\log \hat p(x)`.

@@ -287,6 +287,14 @@ def test_parzen_keeps_small_distances_between_far_points(far):
     assert got.item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_parzen_keeps_the_samples_that_it_was_given():
+    samples, x = t([0.0, 1.0]), t([0.5])
+    window = ParzenWindow(samples, 0.5)
+    before = window.log_prob(x)
+    samples += 3
+    assert window.log_prob(x) == before
+
+
 @pytest.mark.parametrize("far", [1e4, -1e9, 1e300, 1e308])
 def test_parzen_keeps_its_digits_beside_a_sample_far_away(far):
     near, x = t([0.1, 0.7, -0.3]), t([0.0, 0.2, 3.0])
