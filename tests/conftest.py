@@ -1,7 +1,12 @@
 """What tests share: the live figures, of Python and of the page, and a small MNIST."""
 
+import os
+import shutil
+import sys
+import sysconfig
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +123,15 @@ def small(cut_small):
     """The few digits that the command line sees in this test."""
     with cut_small() as digits:
         yield digits
+
+
+@pytest.fixture
+def compiler():
+    """A C++ compiler and Python's headers, which compiled training needs; in CI they have to be there."""
+    there = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if not (there and headers.exists()) and "CI" not in os.environ:
+        pytest.skip("there is no C++ compiler, or there are no headers of Python")
 
 
 @pytest.fixture

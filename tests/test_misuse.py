@@ -314,6 +314,7 @@ CALLS = [
         "discriminator_optimizer must move none of the generator's parameters",
     ),
     (lambda s: train(simultaneous=s), ("no",), TypeError, "simultaneous must be True or False, got 'no'"),
+    (lambda c: train(compiled=c), (1,), TypeError, "compiled must be True or False, got 1"),
     (lambda g: train(gradient_penalty=g), (10**400,), ValueError, "gradient_penalty must be at least 0 and"),
     (lambda g: train(gradient_penalty=g), ("1",), ValueError, "gradient_penalty must be .*not '1'"),
     (lambda k: train(discriminator_steps=k), (True,), ValueError, "discriminator_steps must be .*not True"),

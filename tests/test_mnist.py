@@ -16,6 +16,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread, imsave
+from torch import nn
 from torch.nn.functional import one_hot
 from tqdm import tqdm
 
@@ -549,6 +551,8 @@ def test_a_run_tells_its_command_how_many_processes_made_it_and_on_which_gpu(par
     told = _description(SimpleNamespace(**options))
     again = "train --recipe book --seed 0 --epochs 1 --judge-every 5 --precision bf16-mixed --out run"
     assert told["command"] == f"python -m gan_theory.mnist {again}"
+    compiled = _description(SimpleNamespace(**options | {"compile": True}))["command"]
+    assert compiled == f"python -m gan_theory.mnist {again.replace(' --out', ' --compile --out')}"
     assert (told["machine"]["processes"], told["machine"]["processor"]) == (6, "a GPU")
 
 
@@ -961,6 +965,42 @@ def test_a_run_with_an_average_goes_on_bit_for_bit(mnist, tmp_path):
     for _ in range(2):
         list(resumed.train_epoch())
     torch.testing.assert_close(resumed.tensors(), whole.tensors(), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
+@pytest.mark.usefixtures("compiler")
+def test_a_compiled_run_is_the_same_but_for_rounding_and_goes_on_bit_for_bit(mnist, tmp_path):
+    recipe = replace(
+        BOOK,
+        generator=partial(mlp, 100, 8, 784, activation=nn.ReLU, batch_norm=True),
+        discriminator=partial(mlp, 784, 8, 1, activation=nn.ReLU),
+        penalty_every=2,
+    )
+    path, digits = tmp_path / "checkpoint.safetensors", mnist.x_train[: 2 * BOOK.batch_size]
+    try:
+        torch.set_default_dtype(torch.float64)
+        plain, compiled, broken = (Run(recipe, digits, compiled=compiled) for compiled in (False, True, True))
+        for run in (plain, compiled):
+            for _ in range(2):
+                list(run.train_epoch())
+        next(broken.train_epoch())
+        broken.save(path)
+        resumed = Run(recipe, digits, compiled=True)
+        resumed.load(path)
+        for _ in range(2):
+            list(resumed.train_epoch())
+        torch.testing.assert_close(resumed.tensors(), compiled.tensors(), rtol=0, atol=0)
+        torch.testing.assert_close(compiled.tensors(), plain.tensors(), rtol=0, atol=1e-9)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("few")
+def test_without_a_compiler_nothing_is_begun(tmp_path, capsys):
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):  # noqa: SLF001  (not public)
+        assert train(tmp_path / "run", "--compile") == 1
+    assert "error: compiled training needs a C++ compiler" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):

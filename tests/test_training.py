@@ -1,6 +1,8 @@
 """Algorithm 1: what it updates, when, on which batches, and by exactly which gradient."""
 
 import math
+import re
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -246,10 +248,7 @@ class ByHand:
             p.data -= self.rates[name] * v
 
 
-@pytest.mark.parametrize("loss", [saturating_generator_loss, non_saturating_generator_loss])
-@pytest.mark.parametrize("simultaneous", [False, True])
-@pytest.mark.parametrize(("gamma", "every"), [(0.0, 1), (0.7, 1), (0.7, 2)])
-def test_three_iterations_against_steps_written_by_hand(loss, simultaneous, gamma, every):
+def against_steps_written_by_hand(loss, *, gamma, every, **options):
     """With momentum, so that a gradient left from another iteration, or from G's loss, would show."""
     rates, momentum = {"G": 0.3, "D": 0.2}, 0.6
     random = torch.Generator().manual_seed(1)
@@ -265,11 +264,12 @@ def test_three_iterations_against_steps_written_by_hand(loss, simultaneous, gamm
         generator_optimizer=optimizers["G"],
         discriminator_optimizer=optimizers["D"],
         generator_loss=loss,
-        simultaneous=simultaneous,
         gradient_penalty=gamma,
         **({"penalty_every": every} if every > 1 else {}),  # every iteration has one where nothing is said
         first=6,
+        **options,
     )
+    simultaneous = options["simultaneous"]
     noises = noises[:3].repeat_interleave(2, 0) if simultaneous else noises  # one noise for both
     for x, (z_for_d, z_for_g), step in zip(reals, noises.reshape(3, 2, 5, 1), steps, strict=True):
         penalty = 0.0 if step.number in ({7} if every == 2 else {}) else every * gamma
@@ -281,6 +281,22 @@ def test_three_iterations_against_steps_written_by_hand(loss, simultaneous, gamm
             parameters = list(modules[name].parameters())
             torch.testing.assert_close(parameters, hand.parameters[name], rtol=0, atol=1e-12)
             torch.testing.assert_close([p.grad for p in parameters], list(gradient), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [saturating_generator_loss, non_saturating_generator_loss])
+@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize(("gamma", "every"), [(0.0, 1), (0.7, 1), (0.7, 2)])
+def test_three_iterations_against_steps_written_by_hand(loss, simultaneous, gamma, every):
+    against_steps_written_by_hand(loss, gamma=gamma, every=every, simultaneous=simultaneous)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_compiled_iterations_against_steps_written_by_hand(simultaneous):
+    against_steps_written_by_hand(
+        saturating_generator_loss, gamma=0.7, every=1, simultaneous=simultaneous, compiled=True
+    )
 
 
 def test_simultaneous_updates_come_after_both_gradients():
@@ -322,6 +338,40 @@ def test_simultaneous_dirac_gan_spirals_out():
 def test_simultaneous_updates_are_one_of_each_player(k):
     with pytest.raises(ValueError, match=f"simultaneous updates are one of each player, not {k} of D"):
         next(Game(minibatches(2 * k), discriminator_steps=k, simultaneous=True).steps)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_every_variant_is_compiled_with_its_backward_passes(monkeypatch):
+    """PyTorch by default compiles no backward pass with what comes before it, and no ninth variant."""
+    graphs, sizes = [], range(1, 13)
+    backend = lambda graph, _, **__: graphs.append(graph) or graph
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    G, D = mlp(1, 3, 1), mlp(1, 3, 1)
+    steps = train(
+        G,
+        D,
+        [torch.ones(n, 1) for n in sizes],
+        lambda n: torch.ones(n, 1),
+        generator_optimizer=SGD(G.parameters(), 0.1),
+        discriminator_optimizer=SGD(D.parameters(), 0.1),
+        simultaneous=True,
+        compiled=True,
+    )
+    assert [len(step.logits_real) for step in steps] == list(sizes)
+    assert [graph.code.count("autograd.grad(") for graph in graphs] == [2] * len(sizes)
+
+
+def test_compiled_training_is_refused_without_a_compiler():
+    """The same is said by the command line: `test_without_a_compiler_nothing_is_begun`."""
+    said = (
+        "compiled training needs a C++ compiler, and there is no g++ (on macOS clang++) on this machine;"
+        " another is chosen by the environment variable CXX"
+    )
+    with (
+        torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}),  # noqa: SLF001  (not public)
+        pytest.raises(FileNotFoundError, match=f"^{re.escape(said)}$"),
+    ):
+        next(Game(minibatches(1), compiled=True).steps)
 
 
 def test_a_frozen_layer_of_the_generator_may_be_left_out_of_its_optimizer():

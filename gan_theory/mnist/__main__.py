@@ -81,6 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         choices=PRECISIONS,
         help="of the networks' arithmetic (default: bf16-mixed if the machine has it in hardware)",
     )
+    command.add_argument(
+        "--compile", action="store_true", help="compile training first, by a C++ compiler, to train faster"
+    )
     command = commands.add_parser("evaluate", help="judge the samples of a run")
     command.set_defaults(do=_evaluate, command=command)
     command.add_argument("run", metavar="RUN", help="the run's directory, or the name of a shipped one")
@@ -194,7 +197,14 @@ def _begin(options: argparse.Namespace, digits: MNIST, fabric: Fabric) -> Run:
     if not options.resume and fabric.is_global_zero:
         _check_new(out)
     images, labels = digits.x_train[:TRAINED_ON], digits.y_train[:TRAINED_ON]
-    run = Run(RECIPES[options.recipe], images, options.seed, labels=labels, fabric=fabric)
+    run = Run(
+        RECIPES[options.recipe],
+        images,
+        options.seed,
+        labels=labels,
+        fabric=fabric,
+        compiled=options.compile,
+    )
     try:
         if options.resume:
             run.load(checkpoint)
@@ -260,6 +270,7 @@ def _description(options: argparse.Namespace) -> dict[str, Any]:
     words = f"--recipe {options.recipe} --seed {options.seed} --epochs {options.epochs}"
     words += f" --judge-every {options.judge_every}"
     words += f" --precision {options.precision}"  # the default is another on another machine
+    words += " --compile" * options.compile
     used = {
         "threads": torch.get_num_threads(),
         "processes": options.devices * options.num_nodes,

@@ -22,7 +22,7 @@ from gan_theory.mnist.checkpoint import CheckpointError, read_checkpoint, write_
 from gan_theory.mnist.data import to_pixels
 from gan_theory.mnist.recipes import LABELS, RECIPES, Recipe
 from gan_theory.mnist.trained import Trained
-from gan_theory.training import Step, train
+from gan_theory.training import Step, check_compiled, train
 
 __all__ = ["Run"]
 
@@ -60,7 +60,7 @@ class Run:
     Everything random comes from the seed: the initial parameters, `fixed_z`, the noise, and each epoch's
     order of the data, which has a stream of its own for each (seed, epoch). Stopped after any step, saved,
     and loaded into a new run of the same recipe, images and seed, it goes on to the same weights, bit for
-    bit, on the same machine with the same number of threads.
+    bit, on the same machine with the same number of threads, compiled if that was.
 
     Several processes share a run by sharing each minibatch: the data, the noise and the parameters are those
     that one process would have, and each computes its part of the gradient. Not so with
@@ -72,6 +72,7 @@ class Run:
         seed: From 0 to 2³² − 1.
         labels: (n,), integers from 0 to 9, for a conditional recipe.
         fabric: Where it is computed, launched already; by default in this process, on its processor.
+        compiled: Whether training is compiled first, as `train` has it.
 
     Attributes:
         generator: G.
@@ -99,6 +100,7 @@ class Run:
         *,
         labels: np.ndarray | None = None,
         fabric: Fabric | None = None,
+        compiled: bool = False,
     ) -> None:
         if not isinstance(recipe, Recipe):
             raise TypeError(f"recipe must be a Recipe, such as one of RECIPES, not {type(recipe).__name__}")
@@ -107,7 +109,8 @@ class Run:
             raise ValueError(f"images must be uint8 (n, 28, 28) with n ≥ 1, not {describe(images)}")
         if not is_integer(seed, 0) or seed >= 2**32:
             raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
-        self.recipe, self.seed = recipe, int(seed)
+        check_compiled(compiled)
+        self.recipe, self.seed, self.compiled = recipe, int(seed), compiled
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         processes = self.fabric.world_size
         sizes = recipe.batch_size, len(images) % recipe.batch_size
@@ -170,6 +173,7 @@ class Run:
             gradient_penalty=self.recipe.gradient_penalty,
             penalty_every=self.recipe.penalty_every,
             first=self.batch + 1,
+            compiled=self.compiled,
         )
         clock = perf_counter()
         for step in steps:

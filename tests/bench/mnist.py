@@ -3,7 +3,7 @@
 Run by `make bench`, or: python tests/bench/mnist.py [--seconds 3] [--rounds 5] [--out DIRECTORY]
 Everything is measured in turns, round by round, so that a busy spell of the machine meets all alike.
 Beside the speeds it says where the time goes, what memory training takes, and how long the evaluation by
-Parzen windows does. What the book reads, `gan_theory/mnist/runs/speed-*.json`, is what this wrote on two
+Parzen windows does. What the book reads, `gan_theory/mnist/runs/speed-*.json`, is what this wrote on three
 machines.
 """
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -36,6 +37,8 @@ from gan_theory.mnist.__main__ import best_precision, machine
 from gan_theory.plotting import figure
 
 PRODUCTS = "aten::mm", "aten::addmm"
+WARM_UP = 20  # iterations, of which one at least has a penalty: it is compiled by itself
+WHOLE = 468 * 128  # images: a last, smaller minibatch would be compiled in the middle of a measurement
 START = """
 import gan_theory
 import os, resource, torch
@@ -106,9 +109,12 @@ def usual_pipeline(recipe: Recipe, images: np.ndarray) -> Iterator[int]:
             yield len(x)
 
 
-def ours(recipe: Recipe, images: np.ndarray, precision: str = "32-true") -> Iterator[int]:
+def ours(
+    recipe: Recipe, images: np.ndarray, precision: str = "32-true", *, compiled: bool = False
+) -> Iterator[int]:
     """The recipe as the book trains it."""
-    run = Run(recipe, images, fabric=Fabric(accelerator="cpu", devices=1, precision=precision))
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    run = Run(recipe, images, fabric=fabric, compiled=compiled)
     for _ in count():
         for step in run.train_epoch():
             yield len(step.logits_real)
@@ -165,13 +171,15 @@ def busy_neighbour() -> Iterator[None]:
 
 
 def measure(works: dict[str, Callable[[], Iterator[int]]], seconds: float, rounds: int) -> dict[str, float]:
-    """The median rate of each, measured in turns; the first turn warms up and does not count."""
+    """The median rate of each, measured in turns; the first iterations warm up and do not count."""
     running = {name: work() for name, work in works.items()}
+    for work in tqdm(running.values(), desc="warming up", disable=None):
+        for _ in range(WARM_UP):
+            next(work)
     rates: dict[str, list[float]] = {name: [] for name in works}
-    for turn in tqdm(range(rounds + 1), unit=" rounds", disable=None):
+    for _ in tqdm(range(rounds), unit=" rounds", disable=None):
         for name, work in running.items():
-            found = rate(work, seconds if turn else min(seconds, 1))
-            rates[name] += [found] if turn else []
+            rates[name].append(rate(work, seconds))
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
@@ -187,16 +195,20 @@ def speeds(seconds: float, rounds: int) -> dict[str, Any]:
     """All that is measured."""
     # First, while this process is small: Linux counts its memory as the most that a child of it has used.
     found: dict[str, Any] = {"machine": machine(), "training": alone(TRAINING), "parzen": alone(PARZEN)}
-    images = load_mnist().x_train
+    images = load_mnist().x_train[:WHOLE]
     seed, book = RECIPES["seed"], RECIPES["book"]
     recipes = {"seed, in turns": seed, "seed, together": replace(seed, simultaneous=True), "book": book}
     works = {"matrix product": matrix_product, "usual pipeline": lambda: usual_pipeline(seed, images)}
-    works |= {name: lambda recipe=recipe: ours(recipe, images) for name, recipe in recipes.items()}
-    cost = {name: operations(recipe, images) for name, recipe in recipes.items()}
-    if best_precision() == "bf16-mixed":
+    precisions = {"": "32-true"} | ({", bfloat16": "bf16-mixed"} if best_precision() == "bf16-mixed" else {})
+    cost = {}
+    for words, precision in precisions.items():
         for name, recipe in recipes.items():
-            works[f"{name}, bfloat16"] = lambda recipe=recipe: ours(recipe, images, "bf16-mixed")
-            cost[f"{name}, bfloat16"] = cost[name]
+            training = partial(ours, recipe, images, precision)
+            works |= {
+                f"{name}{words}": training,
+                f"{name}{words}, compiled": partial(training, compiled=True),
+            }
+            cost |= dict.fromkeys((f"{name}{words}", f"{name}{words}, compiled"), operations(recipe, images))
     found["threads"] = {}
     for used in sorted({1, os.cpu_count() or 1}):
         torch.set_num_threads(used)
