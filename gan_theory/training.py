@@ -108,46 +108,54 @@ def train(
     _check_simultaneous(simultaneous, discriminator_steps)
     check_compiled(compiled)
     penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2)
+    penalised = lambda number: gradient_penalty > 0 and number % penalty_every == 0
     parameters_of_d, parameters_of_g = _parameters(discriminator_optimizer), _parameters(generator_optimizer)
+    as_asked = _compile if compiled else lambda computation: computation
 
-    def turn_of_d(x: Tensor, z: Tensor, penalised: bool) -> tuple[Tensor, ...]:
-        logits_real, logits_fake = discriminator(x), discriminator(generator(z).detach())  # G is left alone
+    @as_asked
+    def gradients_of_both(x: Tensor, z: Tensor, with_penalty: bool) -> tuple[Tensor, ...]:
+        logits_real, logits_fake = discriminator(x), discriminator(generator(z))
+        loss_of_d, loss_of_g = discriminator_loss(logits_real, logits_fake), generator_loss(logits_fake)
+        descended = loss_of_d + penalty(x) if with_penalty else loss_of_d
+        descended.backward(inputs=parameters_of_d, retain_graph=True)
+        loss_of_g.backward(inputs=parameters_of_g)
+        return _detached(loss_of_d, loss_of_g, logits_real, logits_fake)
+
+    if simultaneous:
+        for number, x in enumerate(real_batches, start=first):
+            discriminator_optimizer.zero_grad()
+            generator_optimizer.zero_grad()
+            seen = gradients_of_both(x, sample_noise(len(x)), penalised(number))
+            discriminator_optimizer.step()
+            generator_optimizer.step()
+            yield Step(number, *seen)
+        return
+
+    @as_asked
+    def gradient_of_d(x: Tensor, z: Tensor, with_penalty: bool) -> tuple[Tensor, ...]:
+        fakes = generator(z).detach()  # D's update must leave G alone
+        logits_real, logits_fake = discriminator(x), discriminator(fakes)
         loss_of_d = discriminator_loss(logits_real, logits_fake)
-        (loss_of_d + penalty(x) if penalised else loss_of_d).backward(inputs=parameters_of_d)
+        descended = loss_of_d + penalty(x) if with_penalty else loss_of_d
+        descended.backward(inputs=parameters_of_d)
         return _detached(loss_of_d, logits_real, logits_fake)
 
-    def turn_of_g(z: Tensor) -> tuple[Tensor, ...]:
+    @as_asked
+    def gradient_of_g(z: Tensor) -> tuple[Tensor, ...]:
         loss_of_g = generator_loss(discriminator(generator(z)))
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
         return _detached(loss_of_g)
 
-    def both_at_once(x: Tensor, z: Tensor, penalised: bool) -> tuple[Tensor, ...]:
-        logits_real, logits_fake = discriminator(x), discriminator(generator(z))
-        loss_of_d, loss_of_g = discriminator_loss(logits_real, logits_fake), generator_loss(logits_fake)
-        (loss_of_d + penalty(x) if penalised else loss_of_d).backward(
-            inputs=parameters_of_d, retain_graph=True
-        )
-        loss_of_g.backward(inputs=parameters_of_g)
-        return _detached(loss_of_d, loss_of_g, logits_real, logits_fake)
-
-    if compiled:
-        turn_of_d, turn_of_g, both_at_once = map(_compile, (turn_of_d, turn_of_g, both_at_once))
     minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
     for number, k_minibatches in enumerate(minibatches, start=first):  # k at a time
-        penalised = gradient_penalty > 0 and number % penalty_every == 0
         for x in k_minibatches:
             z = sample_noise(len(x))
             discriminator_optimizer.zero_grad()
-            if simultaneous:
-                generator_optimizer.zero_grad()
-                loss_of_d, loss_of_g, logits_real, logits_fake = both_at_once(x, z, penalised)
-            else:
-                loss_of_d, logits_real, logits_fake = turn_of_d(x, z, penalised)
+            loss_of_d, logits_real, logits_fake = gradient_of_d(x, z, penalised(number))
             discriminator_optimizer.step()
-        if not simultaneous:
-            z = sample_noise(len(x))
-            generator_optimizer.zero_grad()
-            (loss_of_g,) = turn_of_g(z)
+        z = sample_noise(len(x))
+        generator_optimizer.zero_grad()
+        (loss_of_g,) = gradient_of_g(z)
         generator_optimizer.step()
         yield Step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
 
