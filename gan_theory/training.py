@@ -141,10 +141,10 @@ def train(
         return _detached(loss_of_d, logits_real, logits_fake)
 
     @as_asked
-    def gradient_of_g(z: Tensor) -> tuple[Tensor, ...]:
+    def gradient_of_g(z: Tensor) -> Tensor:
         loss_of_g = generator_loss(discriminator(generator(z)))
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
-        return _detached(loss_of_g)
+        return loss_of_g.detach()
 
     minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
     for number, k_minibatches in enumerate(minibatches, start=first):  # k at a time
@@ -155,7 +155,7 @@ def train(
             discriminator_optimizer.step()
         z = sample_noise(len(x))
         generator_optimizer.zero_grad()
-        (loss_of_g,) = gradient_of_g(z)
+        loss_of_g = gradient_of_g(z)
         generator_optimizer.step()
         yield Step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
 
@@ -211,7 +211,7 @@ def _penalty(discriminator: Callable[[Tensor], Tensor], weight: float, x: Tensor
     return weight * slopes.square().flatten(start_dim=1).sum(dim=1).mean()
 
 
-def _compile(computation: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+def _compile(computation: Callable) -> Callable:
     """Compiles a computation together with its backward passes, which PyTorch by default leaves out.
 
     Nor does it by default go on compiling after eight variants: each pair of players, size of a minibatch and
