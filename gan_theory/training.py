@@ -77,7 +77,11 @@ def train(
         penalty_every: r, at least 1: the iterations with a penalty are those whose number r divides.
         first: The number of the first iteration.
         compiled: Whether what an iteration computes between two updates, forward and backward, is compiled by
-            `torch.compile`: faster after half a minute, the same but for rounding. It needs a C++ compiler.
+            `torch.compile`: it takes up to a minute, and each iteration is faster, and the same but for
+            rounding. (But `simultaneous` players that draw random numbers themselves do so after the noise is
+            drawn, where otherwise D sees the data before.) It needs a C++ compiler and Python's headers. What
+            draws from a `torch.Generator`, as `Dropout` may, is left as it is, and breaks in pieces what
+            surrounds it, so that little is gained.
 
     Yields:
         A `Step` after each iteration.
@@ -109,12 +113,14 @@ def train(
     check_compiled(compiled)
     penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2)
     penalised = lambda number: gradient_penalty > 0 and number % penalty_every == 0
-    parameters_of_d, parameters_of_g = _parameters(discriminator_optimizer), _parameters(generator_optimizer)
-    as_asked = _compile if compiled else lambda computation: computation
+    parameters_of_d, parameters_of_g = map(_moved, (discriminator_optimizer, generator_optimizer))
+    maybe_compiled = _compile if compiled else lambda computation: computation
 
-    @as_asked
-    def gradients_of_both(x: Tensor, z: Tensor, with_penalty: bool) -> tuple[Tensor, ...]:
-        logits_real, logits_fake = discriminator(x), discriminator(generator(z))
+    @maybe_compiled
+    def take_both_gradients(
+        x: Tensor, draw_noise: Callable[[], Tensor], with_penalty: bool
+    ) -> tuple[Tensor, ...]:
+        logits_real, logits_fake = discriminator(x), discriminator(generator(draw_noise()))
         loss_of_d, loss_of_g = discriminator_loss(logits_real, logits_fake), generator_loss(logits_fake)
         descended = loss_of_d + penalty(x) if with_penalty else loss_of_d
         descended.backward(inputs=parameters_of_d, retain_graph=True)
@@ -123,25 +129,29 @@ def train(
 
     if simultaneous:
         for number, x in enumerate(real_batches, start=first):
+            draw_noise = partial(sample_noise, len(x))
+            if compiled:  # what is compiled does not draw
+                z = draw_noise()
+                draw_noise = lambda z=z: z
             discriminator_optimizer.zero_grad()
             generator_optimizer.zero_grad()
-            seen = gradients_of_both(x, sample_noise(len(x)), penalised(number))
+            seen = take_both_gradients(x, draw_noise, penalised(number))
             discriminator_optimizer.step()
             generator_optimizer.step()
             yield Step(number, *seen)
         return
 
-    @as_asked
-    def gradient_of_d(x: Tensor, z: Tensor, with_penalty: bool) -> tuple[Tensor, ...]:
+    @maybe_compiled
+    def take_gradient_of_d(x: Tensor, z: Tensor, with_penalty: bool) -> tuple[Tensor, ...]:
         fakes = generator(z).detach()  # D's update must leave G alone
         logits_real, logits_fake = discriminator(x), discriminator(fakes)
         loss_of_d = discriminator_loss(logits_real, logits_fake)
         descended = loss_of_d + penalty(x) if with_penalty else loss_of_d
-        descended.backward(inputs=parameters_of_d)
+        descended.backward()
         return _detached(loss_of_d, logits_real, logits_fake)
 
-    @as_asked
-    def gradient_of_g(z: Tensor) -> Tensor:
+    @maybe_compiled
+    def take_gradient_of_g(z: Tensor) -> Tensor:
         loss_of_g = generator_loss(discriminator(generator(z)))
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
         return loss_of_g.detach()
@@ -151,11 +161,11 @@ def train(
         for x in k_minibatches:
             z = sample_noise(len(x))
             discriminator_optimizer.zero_grad()
-            loss_of_d, logits_real, logits_fake = gradient_of_d(x, z, penalised(number))
+            loss_of_d, logits_real, logits_fake = take_gradient_of_d(x, z, penalised(number))
             discriminator_optimizer.step()
         z = sample_noise(len(x))
         generator_optimizer.zero_grad()
-        loss_of_g = gradient_of_g(z)
+        loss_of_g = take_gradient_of_g(z)
         generator_optimizer.step()
         yield Step(number, loss_of_d, loss_of_g, logits_real, logits_fake)
 
@@ -218,8 +228,12 @@ def _compile(computation: Callable) -> Callable:
     precision is one, with the penalty and without.
     """
     settings = torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=256)  # noqa: SLF001  (not public yet)
-    in_cpp = {"cpp_wrapper": True}  # what calls the operations, too
-    return settings(torch.compile(computation, dynamic=False, options=in_cpp))
+    options = {"cpp_wrapper": True, "fallback_random": True}  # calls in C++; random numbers as without it
+    return settings(torch.compile(computation, dynamic=False, options=options))
+
+
+def _moved(optimizer: Optimizer) -> list[Tensor]:
+    return [p for p in _parameters(optimizer) if p.requires_grad]
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

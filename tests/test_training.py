@@ -340,6 +340,33 @@ def test_simultaneous_updates_are_one_of_each_player(k):
         next(Game(minibatches(2 * k), discriminator_steps=k, simultaneous=True).steps)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
+@pytest.mark.usefixtures("compiler")
+def test_compiled_players_drop_what_they_would_have_dropped():
+    """As they draw from PyTorch's own stream, so does what is compiled; and a learning rate may change."""
+    ends = []
+    for compiled in (False, True):
+        random = torch.Generator().manual_seed(0)
+        G, D = (mlp(1, 4, 1, generator=random).double() for _ in "GD")
+        D.insert(1, nn.Dropout(0.5))
+        optimizers = SGD(G.parameters(), 0.1), SGD(D.parameters(), 0.1)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for _ in train(
+                G,
+                D,
+                torch.randn(4, 5, 1, dtype=torch.float64),
+                lambda n: torch.randn(n, 1, dtype=torch.float64),
+                generator_optimizer=optimizers[0],
+                discriminator_optimizer=optimizers[1],
+                discriminator_steps=2,
+                compiled=compiled,
+            ):
+                optimizers[1].param_groups[0]["lr"] = 0.2
+        ends.append([p.detach() for p in (*G.parameters(), *D.parameters())])
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
+
+
 @pytest.mark.usefixtures("compiler")
 def test_every_variant_is_compiled_with_its_backward_passes(monkeypatch):
     """PyTorch by default compiles no backward pass with what comes before it, and no ninth variant."""
@@ -372,6 +399,26 @@ def test_compiled_training_is_refused_without_a_compiler():
         pytest.raises(FileNotFoundError, match=f"^{re.escape(said)}$"),
     ):
         next(Game(minibatches(1), compiled=True).steps)
+
+
+def test_noise_is_drawn_after_the_discriminator_has_seen_the_data():
+    """A run of `paper` depends on it: its D draws what it drops from the stream of the noise."""
+    game = Game(minibatches(2), simultaneous=True)
+    order = []
+    game.D.register_forward_pre_hook(lambda *_: order.append(("D", len(game.noise))))
+    list(game.steps)
+    assert order == [("D", 0), ("D", 1), ("D", 1), ("D", 2)]
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_frozen_layer_may_be_in_an_optimizer(simultaneous):
+    game = Game(minibatches(2), simultaneous=simultaneous)
+    before = [net[0].requires_grad_(requires_grad=False).weight.clone() for net in (game.G, game.D)]
+    moved = [net[2].weight.detach().clone() for net in (game.G, game.D)]
+    list(game.steps)
+    for net, weight, other in zip((game.G, game.D), before, moved, strict=True):
+        assert torch.equal(net[0].weight, weight)
+        assert not torch.equal(net[2].weight, other)
 
 
 def test_a_frozen_layer_of_the_generator_may_be_left_out_of_its_optimizer():

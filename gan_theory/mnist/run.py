@@ -60,7 +60,7 @@ class Run:
     Everything random comes from the seed: the initial parameters, `fixed_z`, the noise, and each epoch's
     order of the data, which has a stream of its own for each (seed, epoch). Stopped after any step, saved,
     and loaded into a new run of the same recipe, images and seed, it goes on to the same weights, bit for
-    bit, on the same machine with the same number of threads, compiled if that was.
+    bit, on the same machine with the same number of threads, and compiled only if it was before.
 
     Several processes share a run by sharing each minibatch: the data, the noise and the parameters are those
     that one process would have, and each computes its part of the gradient. Not so with
