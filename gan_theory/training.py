@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
+from sysconfig import get_path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from gan_theory.checks import check_flag, is_integer, is_real
@@ -93,7 +96,7 @@ def train(
             `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
             with `simultaneous`, `gradient_penalty` is negative or not finite, or `first` is not an
             integer, or negative.
-        FileNotFoundError: If `compiled` without a compiler.
+        FileNotFoundError: If `compiled` without a compiler, or without Python's headers.
 
     Source:
         Goodfellow et al. 2014, Algorithm 1; Mescheder et al. 2018, Equation 9.
@@ -184,6 +187,11 @@ def check_compiled(compiled: bool) -> None:
                 "compiled training needs a C++ compiler, and there is no g++ (on macOS clang++) on this"
                 " machine; another is chosen by the environment variable CXX"
             ) from None
+        headers = Path(get_path("include"))
+        if not (headers / "Python.h").exists():
+            raise FileNotFoundError(
+                f"compiled training needs Python's headers, and {headers} has no Python.h"
+            )
 
 
 def _check_players(**given: object) -> None:
@@ -229,7 +237,10 @@ def _compile(computation: Callable) -> Callable:
     """
     settings = torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=256)  # noqa: SLF001  (not public yet)
     options = {"cpp_wrapper": True, "fallback_random": True}  # calls in C++; random numbers as without it
-    return settings(torch.compile(computation, dynamic=False, options=options))
+    validate = Distribution._validate_args  # noqa: SLF001  (it has no getter)
+    compiled = settings(torch.compile(computation, dynamic=False, options=options))
+    Distribution.set_default_validate_args(validate)  # torch.compile switches it off for the whole process
+    return compiled
 
 
 def _moved(optimizer: Optimizer) -> list[Tensor]:

@@ -1003,6 +1003,15 @@ def test_without_a_compiler_nothing_is_begun(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("few", "compiler")
+def test_without_pythons_headers_nothing_is_begun(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gan_theory.training.get_path", lambda _: "nowhere")
+    assert train(tmp_path / "run", "--compile") == 1
+    said = "error: compiled training needs Python's headers, and nowhere has no Python.h"
+    assert said in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 def test_evaluate_says_what_the_measures_say(small, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "--recipe", "book", "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0

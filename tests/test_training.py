@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from gan_theory.losses import non_saturating_generator_loss, saturating_generator_loss
 from gan_theory.networks import mlp
-from gan_theory.training import train
+from gan_theory.training import _compile, train
 
 
 class Game:
@@ -367,6 +367,7 @@ def test_compiled_players_drop_what_they_would_have_dropped():
     torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
 @pytest.mark.usefixtures("compiler")
 def test_every_variant_is_compiled_with_its_backward_passes(monkeypatch):
     """PyTorch by default compiles no backward pass with what comes before it, and no ninth variant."""
@@ -386,6 +387,15 @@ def test_every_variant_is_compiled_with_its_backward_passes(monkeypatch):
     )
     assert [len(step.logits_real) for step in steps] == list(sizes)
     assert [graph.code.count("autograd.grad(") for graph in graphs] == [2] * len(sizes)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
+def test_compiling_leaves_distributions_their_checks():
+    """PyTorch switches them off for the whole process, the first time that anything is compiled."""
+    torch._dynamo.eval_frame.TorchPatcher.patch.cache_clear()  # noqa: SLF001  (as in a new process)
+    _compile(lambda: None)
+    with pytest.raises(ValueError, match="scale"):
+        torch.distributions.Normal(0.0, -1.0)
 
 
 def test_compiled_training_is_refused_without_a_compiler():

@@ -22,7 +22,7 @@ __all__ = ["REFERENCES", "RUNS", "SPEEDS", "Trained", "load_run", "shipped"]
 
 RUNS = Path(__file__).with_name("runs")
 REFERENCES = RUNS / "references.json"
-# What `tests/bench/mnist.py` wrote on three machines: the second has bfloat16, the third a compiler.
+# What `tests/bench/mnist.py` wrote on three machines: the second has bfloat16, the third also compiled.
 SPEEDS = [RUNS / f"speed-{what}.json" for what in ("float32", "bfloat16", "compiled")]
 PLAYERS = "generator", "discriminator"
 
