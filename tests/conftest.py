@@ -109,6 +109,7 @@ def cut_small():
             patch.setattr("gan_theory.mnist.__main__.load_mnist", lambda: digits)
             for module in ("__main__", "evaluation"):
                 patch.setattr(f"gan_theory.mnist.{module}.TRAINED_ON", 300)
+            patch.setattr("gan_theory.mnist.__main__.JUDGED", 1000)
             yield digits
 
     return cut_small

@@ -41,6 +41,7 @@ from gan_theory.mnist.trained import REFERENCES, RUNS, Trained, load_run, shippe
 from gan_theory.plotting import LINES, figure
 
 PRECISIONS = "32-true", "bf16-mixed"
+JUDGED = 10_000  # samples, as in the paper, unless the command says otherwise
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,14 +92,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, help="where to (default: RUN/evaluation, or runs/RUN/evaluation)"
     )
     command.add_argument(
-        "--samples", default=10_000, type=_integer(100, 10**5), help="that are judged (default 10,000)"
+        "--samples", default=JUDGED, type=_integer(100, 10**5), help=f"that are judged (default {JUDGED:,})"
     )
     command = commands.add_parser("ship", help="judge a run and put it into the package")
     command.set_defaults(do=_ship, command=command)
     command.add_argument("run", metavar="RUN", type=Path, help="the run's directory")
     command.add_argument("--name", required=True, help="what `load_run` will call it")
     command.add_argument(
-        "--samples", default=10_000, type=_integer(100, 10**5), help="that are judged (default 10,000)"
+        "--samples", default=JUDGED, type=_integer(100, 10**5), help=f"that are judged (default {JUDGED:,})"
     )
     command.add_argument("--log-only", action="store_true", help="leave the networks and pictures out")
     command = commands.add_parser(
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(do=_references, command=command)
     command.add_argument("--out", default=REFERENCES, type=Path, help="its file (default: the package's)")
     command.add_argument(
-        "--samples", default=10_000, type=_integer(100, 25_000), help="that are judged (default 10,000)"
+        "--samples", default=JUDGED, type=_integer(100, 25_000), help=f"that are judged (default {JUDGED:,})"
     )
     command = commands.add_parser("classifier", help="train the classifier that judges digits")
     command.set_defaults(do=_classifier, command=command)
@@ -164,7 +165,7 @@ def _train(options: argparse.Namespace) -> int:
             if fabric.is_global_zero:
                 trained = run.trained()
                 if judge and run.epoch % options.judge_every == 0:
-                    samples = trained.sample(10_000, generator=torch.Generator().manual_seed(run.seed))
+                    samples = trained.sample(JUDGED, generator=torch.Generator().manual_seed(run.seed))
                     run.log[-1]["held_out"] = judge.row(samples)
                 # The checkpoint comes last: whatever else is on disk, a resumed run writes it again.
                 _write_grid(out / f"epoch-{run.epoch:04}.png", trained.generate(run.fixed_z.cpu()).numpy())
