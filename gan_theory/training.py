@@ -71,8 +71,8 @@ def train(
         real_batches: Minibatches of data, in the order they are used, k an iteration; it may be endless. An
             iteration begins only if there is data for all of it, so a remainder of fewer than k is not used.
         sample_noise: Draws a batch of noise of the size it is given, which is that of the data's minibatch.
-        generator_optimizer: Updates G's parameters, and only those.
-        discriminator_optimizer: Updates D's parameters, and only those.
+        generator_optimizer: Updates G's parameters, and only those; which these are is read at the start.
+        discriminator_optimizer: Updates D's parameters, likewise.
         generator_loss: What G minimises, a function of D's logits on its samples.
         discriminator_steps: k, at least 1.
         simultaneous: Whether D and G move at once instead of D first; k must then be 1.
@@ -84,15 +84,19 @@ def train(
             rounding. (But `simultaneous` players that draw random numbers themselves do so after the noise is
             drawn, where otherwise D sees the data before.) It needs a C++ compiler and Python's headers. What
             draws from a `torch.Generator`, as `Dropout` may, is left as it is, and breaks in pieces what
-            surrounds it, so that little is gained.
+            surrounds it, so that little is gained. All parameters that an optimiser moves must have a part in
+            what that player descends; numbers that a player changes as it goes must be tensors, or it is
+            compiled anew each time.
 
     Yields:
         A `Step` after each iteration.
 
     Raises:
         TypeError: If a player, `sample_noise` or `generator_loss` is not callable, `real_batches` not
-            iterable, an optimiser none, or `simultaneous` or `compiled` neither True nor False.
-        ValueError: If an optimiser moves parameters of the other player, where that is a module; if
+            iterable or gives no tensors, an optimiser none, or `simultaneous` or `compiled` neither True nor
+            False.
+        ValueError: If an optimiser moves parameters of the other player, where that is a module, or of the
+            other optimiser, or none; if `compiled` players have backward hooks, which would not be called; if
             `discriminator_steps` or `penalty_every` is not a positive integer, the former not 1
             with `simultaneous`, `gradient_penalty` is negative or not finite, or `first` is not an
             integer, or negative.
@@ -114,6 +118,7 @@ def train(
     _check_numbers(discriminator_steps, penalty_every, gradient_penalty, first)
     _check_simultaneous(simultaneous, discriminator_steps)
     check_compiled(compiled)
+    _check_hooks(compiled, generator=generator, discriminator=discriminator)
     penalty = partial(_penalty, discriminator, gradient_penalty * penalty_every / 2)
     penalised = lambda number: gradient_penalty > 0 and number % penalty_every == 0
     parameters_of_d, parameters_of_g = map(_moved, (discriminator_optimizer, generator_optimizer))
@@ -131,7 +136,7 @@ def train(
         return _detached(loss_of_d, loss_of_g, logits_real, logits_fake)
 
     if simultaneous:
-        for number, x in enumerate(real_batches, start=first):
+        for number, x in enumerate(_tensors(real_batches), start=first):
             draw_noise = partial(sample_noise, len(x))
             if compiled:  # what is compiled does not draw
                 z = draw_noise()
@@ -150,7 +155,7 @@ def train(
         logits_real, logits_fake = discriminator(x), discriminator(fakes)
         loss_of_d = discriminator_loss(logits_real, logits_fake)
         descended = loss_of_d + penalty(x) if with_penalty else loss_of_d
-        descended.backward()
+        descended.backward(inputs=parameters_of_d)
         return _detached(loss_of_d, logits_real, logits_fake)
 
     @maybe_compiled
@@ -159,7 +164,7 @@ def train(
         loss_of_g.backward(inputs=parameters_of_g)  # through D, which keeps nothing of it
         return loss_of_g.detach()
 
-    minibatches = zip(*[iter(real_batches)] * discriminator_steps, strict=False)
+    minibatches = zip(*[_tensors(real_batches)] * discriminator_steps, strict=False)
     for number, k_minibatches in enumerate(minibatches, start=first):  # k at a time
         for x in k_minibatches:
             z = sample_noise(len(x))
@@ -204,6 +209,29 @@ def _check_players(**given: object) -> None:
         moved = set(_parameters(given[f"{mover}_optimizer"]))
         if isinstance(given[other], nn.Module) and not moved.isdisjoint(given[other].parameters()):
             raise ValueError(f"{mover}_optimizer must move none of the {other}'s parameters")
+        if not _moved(given[f"{mover}_optimizer"]):
+            raise ValueError(f"{mover}_optimizer must have a parameter to move, and all of its are frozen")
+    if not moved.isdisjoint(_parameters(given["generator_optimizer"])):
+        raise ValueError("generator_optimizer and discriminator_optimizer must have no parameter in common")
+
+
+def _check_hooks(compiled: bool, **players: object) -> None:
+    for name, player in players.items() if compiled else ():
+        for module in player.modules() if isinstance(player, nn.Module) else ():
+            parameters = module.parameters(recurse=False)
+            if (
+                module._backward_hooks  # noqa: SLF001  (they have no getter, here and below)
+                or module._backward_pre_hooks  # noqa: SLF001
+                or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)  # noqa: SLF001
+            ):
+                raise ValueError(f"{name} has backward hooks, which compiled training would not call")
+
+
+def _tensors(real_batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    for x in real_batches:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"real_batches must give tensors, not {type(x).__name__}")
+        yield x
 
 
 def _check_numbers(discriminator_steps: int, penalty_every: int, gradient_penalty: float, first: int) -> None:
@@ -235,7 +263,11 @@ def _compile(computation: Callable) -> Callable:
     Nor does it by default go on compiling after eight variants: each pair of players, size of a minibatch and
     precision is one, with the penalty and without.
     """
-    settings = torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=256)  # noqa: SLF001  (not public yet)
+    settings = torch._dynamo.config.patch(  # noqa: SLF001  (not public yet)
+        trace_autograd_ops=True,
+        recompile_limit=256,
+        skip_nnmodule_hook_guards=False,  # players that differ in their hooks are no variant of each other
+    )
     options = {"cpp_wrapper": True, "fallback_random": True}  # calls in C++; random numbers as without it
     validate = Distribution._validate_args  # noqa: SLF001  (it has no getter)
     compiled = settings(torch.compile(computation, dynamic=False, options=options))

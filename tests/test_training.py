@@ -334,6 +334,17 @@ def test_simultaneous_dirac_gan_spirals_out():
         assert math.hypot(theta, psi) > radius * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_what_no_optimiser_moves_gathers_no_gradient(simultaneous):
+    game = Game(minibatches(2), simultaneous=simultaneous)
+    for optimizer in game.optimizers:
+        del optimizer.param_groups[0]["params"][0]  # the first weight
+    list(game.steps)
+    for player in (game.G, game.D):
+        first, *others = player.parameters()
+        assert first.grad is None and all(p.grad is not None for p in others)
+
+
 @pytest.mark.parametrize("k", [2, 5])
 def test_simultaneous_updates_are_one_of_each_player(k):
     with pytest.raises(ValueError, match=f"simultaneous updates are one of each player, not {k} of D"):
@@ -387,6 +398,40 @@ def test_every_variant_is_compiled_with_its_backward_passes(monkeypatch):
     )
     assert [len(step.logits_real) for step in steps] == list(sizes)
     assert [graph.code.count("autograd.grad(") for graph in graphs] == [2] * len(sizes)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own
+@pytest.mark.usefixtures("compiler")
+def test_compiled_players_that_differ_in_their_hooks_are_not_taken_for_each_other(monkeypatch):
+    backend = lambda graph, _, **__: graph
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    losses = []
+    for compiled, hooked in ((True, False), (True, True), (False, True)):
+        game = Game(minibatches(1), simultaneous=True, compiled=compiled)
+        if hooked:
+            game.G.register_forward_hook(lambda *taken: 2 * taken[-1] + 1)
+        losses += [step.generator_loss for step in game.steps]
+    torch.testing.assert_close(losses[1], losses[2])
+    assert not torch.isclose(losses[0], losses[1])
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda player: player[0].register_full_backward_hook(lambda *_: None),
+        lambda player: player[0].register_full_backward_pre_hook(lambda *_: None),
+        lambda player: player[0].weight.register_hook(lambda _: None),
+        lambda player: player[0].bias.register_post_accumulate_grad_hook(lambda _: None),
+    ],
+)
+def test_backward_hooks_are_refused_where_they_would_not_be_called(hook):
+    game = Game(minibatches(1), compiled=True)
+    hook(game.D)
+    with pytest.raises(
+        ValueError, match="discriminator has backward hooks, which compiled training would not"
+    ):
+        next(game.steps)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # the compiler's own

@@ -268,8 +268,8 @@ class Run:
         """Takes the state of a checkpoint, after which training goes on as if it had never stopped.
 
         Raises:
-            CheckpointError: If the checkpoint is missing, damaged, or of another recipe, seed or data; the
-                run is then left as it was.
+            CheckpointError: If the checkpoint is missing, damaged, or of a recipe of another name, another
+                seed or another number of images; the run is then left as it was.
         """
         loaded, metadata = read_checkpoint(path)
         for name, ours in self._identity().items():
