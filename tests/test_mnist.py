@@ -769,8 +769,34 @@ def test_resume_with_all_epochs_done_says_so(tmp_path, capsys):
 def test_more_epochs_go_on_from_the_last(tmp_path):
     train(tmp_path / "once", epochs=3)
     train(tmp_path / "twice", epochs=1)
+    begun = json.loads((tmp_path / "twice" / "run.json").read_text())
     train(tmp_path / "twice", "--resume", epochs=3)
     assert state(tmp_path / "twice") == state(tmp_path / "once")
+    described = json.loads((tmp_path / "twice" / "run.json").read_text())
+    (gone_on,) = described.pop("resumed")
+    assert described == begun and "--epochs 1 " in begun["command"]
+    again = begun | {"command": begun["command"].replace("--epochs 1 ", "--epochs 3 ")}
+    assert gone_on == {"epoch": 1, "batch": 0} | again
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_tells_by_what_commands_it_has_gone_on(tmp_path):
+    out = tmp_path / "run"
+    by = lambda epochs, *more: train(out, "--precision", "32-true", *more, epochs=epochs)
+    by(2)
+    by(2, "--resume", "--precision", "bf16-mixed")  # there is nothing left to do
+    assert "resumed" not in json.loads((out / "run.json").read_text())
+    by(3, "--resume", "--precision", "bf16-mixed")
+    run = Run.from_checkpoint(out / "checkpoint.safetensors", load_mnist().x_train[:DIGITS])
+    next(run.train_epoch())
+    run.save(out / "checkpoint.safetensors")  # as if stopped in the fourth epoch
+    by(4, "--resume")
+    next(run.train_epoch())
+    run.save(out / "checkpoint.safetensors")
+    by(4, "--resume")  # the same command again
+    resumed = json.loads((out / "run.json").read_text())["resumed"]
+    places = [(each["epoch"], each["batch"], each["machine"]["precision"]) for each in resumed]
+    assert places == [(2, 0, "bf16-mixed"), (3, 1, "32-true")]
 
 
 @pytest.mark.parametrize(

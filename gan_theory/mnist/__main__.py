@@ -216,6 +216,8 @@ def _begin(options: argparse.Namespace, digits: MNIST, fabric: Fabric) -> Run:
             if run.epoch == run.batch == 0:
                 _write_json(out / "run.json", _description(options))
                 _write_grid(out / "epoch-0000.png", run.trained().generate(run.fixed_z.cpu()).numpy())
+            elif run.epoch < options.epochs:
+                _note_resumed(out / "run.json", _description(options), run)
             _write_log(out, run)
             _write_grid(out / "real.png", images[:64] / 255)
     except CheckpointError as error:
@@ -281,6 +283,15 @@ def _description(options: argparse.Namespace) -> dict[str, Any]:
         "command": f"python -m gan_theory.mnist train {words} --out {options.out}",
         "machine": machine() | used,
     }
+
+
+def _note_resumed(path: Path, now: dict[str, Any], run: Run) -> None:
+    """Adds to a run's description how it goes on and from where, if not by the command it was begun by."""
+    description = _read_description(path)
+    resumed = description.setdefault("resumed", [])
+    if any((resumed or [description])[-1].get(key) != value for key, value in now.items()):
+        resumed.append({"epoch": run.epoch, "batch": run.batch} | now)
+        _write_json(path, description)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

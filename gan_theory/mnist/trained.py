@@ -39,7 +39,8 @@ class Trained:
 
     Attributes:
         report: What is written beside a shipped run: the `command` that remakes it, the `machine` on which it
-            took so many `seconds`, and the `row` of its evaluation; {} before that.
+            took so many `seconds`, the `row` of its evaluation, and, if another command or another machine
+            went on with it, which and from where (`resumed`); {} before that.
         pictures: The fixed noise of the run seen by G after some epochs, `epoch` (k,) and `images`
             (k, 64, 28, 28), uint8; {} before that, and for runs shipped without.
     """
