@@ -211,7 +211,8 @@ def _check_players(**given: object) -> None:
             raise ValueError(f"{mover}_optimizer must move none of the {other}'s parameters")
         if not _moved(given[f"{mover}_optimizer"]):
             raise ValueError(f"{mover}_optimizer must have a parameter to move, and all of its are frozen")
-    if not moved.isdisjoint(_parameters(given["generator_optimizer"])):
+    by_g, by_d = (set(_parameters(given[f"{player}_optimizer"])) for player in ("generator", "discriminator"))
+    if not by_g.isdisjoint(by_d):
         raise ValueError("generator_optimizer and discriminator_optimizer must have no parameter in common")
 
 
